@@ -1,8 +1,8 @@
 """The part of the build that pyproject.toml cannot say: Cython modules, and the data folders beside the packages.
 
-``emu._core``   compiled against the headers and library of the installed unicorn wheel.  No rpath: under build isolation
-                it would name a deleted folder.  ``emu/__init__.py`` imports unicorn first, which loads the library
-                under its soname, and the dynamic linker finds it there.
+``emu._core``   compiled against the headers and library of the installed unicorn wheel.  No rpath: under build
+                isolation it would name a deleted folder.  ``emu/__init__.py`` imports unicorn first, which loads the
+                library under its soname, and the dynamic linker finds it there.
 ``genn._host``  only translated to C here.  Each network compiles that C together with its own, so that no model ever
                 waits for Cython; ``genn.paths.host_wrapper()`` finds it.
 
@@ -59,7 +59,7 @@ class BuildExt(build_ext):
         from Cython.Build import cythonize
 
         package = Path(unicorn.__file__).parent
-        libraries = sorted((package / "lib").glob("libunicorn.so.*")) + sorted((package / "lib").glob("libunicorn*.dylib"))
+        libraries = sorted(p for p in (package / "lib").iterdir() if ".so" in p.suffixes or p.suffix == ".dylib")
         if not libraries:
             raise SystemExit(f"setup.py: no shared library in {package / 'lib'}; install the wheel of unicorn 2.1.4")
         for ext in self.distribution.ext_modules:

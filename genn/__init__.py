@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {"convert": "genn.api", "Model": "genn.api"}
-__all__ = ["__version__", *_LAZY]
+__all__ = ["Model", "__version__", "convert"]
 
 
 def __getattr__(name: str) -> Any:
