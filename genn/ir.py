@@ -108,7 +108,11 @@ class Source:
 
 @dataclass
 class Node:
-    """One application of an operator.  ``attrs`` is the operator's own NamedTuple."""
+    """One application of an operator.
+
+    ``attrs`` is the operator's own NamedTuple (the user's meaning); ``quant`` is what the operator's ``prepare`` derived
+    for the chosen scheme (integer weights, multipliers, shifts, proofs), read by its integer meaning and its C alike.
+    """
 
     name: str
     op: str
@@ -116,6 +120,7 @@ class Node:
     outputs: list[str]
     attrs: Any = None
     source: Source = field(default_factory=Source)
+    quant: dict[str, Any] = field(default_factory=dict)
 
     def with_attrs(self, **changes: Any) -> None:
         """Replace fields of the attrs tuple in place."""
@@ -187,7 +192,7 @@ class Graph:
             self,
             inputs=list(self.inputs),
             outputs=list(self.outputs),
-            nodes=[replace(n, inputs=list(n.inputs), outputs=list(n.outputs)) for n in self.nodes],
+            nodes=[replace(n, inputs=list(n.inputs), outputs=list(n.outputs), quant=dict(n.quant)) for n in self.nodes],
             tensors={k: replace(t) for k, t in self.tensors.items()},
             layout=dict(self.layout),
             meta=dict(self.meta),

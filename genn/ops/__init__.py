@@ -1,0 +1,7 @@
+"""The operators: one class each; importing this package fills the registry."""
+
+from genn.ops.base import aten_table, registry
+
+from genn.ops import dense  # noqa: F401  isort: skip
+
+__all__ = ["aten_table", "registry"]
