@@ -140,6 +140,10 @@ class Op:
         """The node's kernel calls and constants for the graph's scheme."""
         raise NotImplementedError(self.name)
 
+    def inplace_inputs(self, node: Node, graph: Graph) -> tuple[int, ...]:
+        """Inputs whose storage the output may take over, if that input dies here and has the output's size."""
+        return (0,) if self.inplace and graph[node.inputs[0]].const is None else ()
+
     def macs(self, node: Node, graph: Graph) -> int:
         """Multiply-accumulates of one inference (0 for operators that have none)."""
         return 0
