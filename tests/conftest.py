@@ -1,7 +1,7 @@
 """Shared fixtures.
 
-A test that needs a program names it with ``need_tool``: without the program it is skipped with the reason, and where the
-environment says ``CI`` it fails, because a test that never ran proves nothing there.
+A test that needs a program names it with ``need_tool``: without the program it is skipped with the reason, and where
+the environment says ``CI`` it fails, because a test that never ran proves nothing there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _need_tool(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def need_tool() -> Callable[[str], str]:
-    """``need_tool("arm-none-eabi-gcc")`` returns the program's path, skips the test if there is none, fails it in CI."""
+    """``need_tool("arm-none-eabi-gcc")`` returns its path; without it the test is skipped, and fails in CI."""
     return _need_tool
 
 
