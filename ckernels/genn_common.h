@@ -49,6 +49,13 @@
 #define GENN_RESTRICT restrict
 #endif
 
+/* In the body of a copying loop: keeps the compiler from turning it into a call of memcpy or memset. */
+#if defined(__GNUC__)
+#define GENN_NO_LIBCALL __asm__ volatile("")
+#else
+#define GENN_NO_LIBCALL ((void)0)
+#endif
+
 /* Which bounds a fused clamp has. */
 #define GENN_CLAMP_LO 1
 #define GENN_CLAMP_HI 2

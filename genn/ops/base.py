@@ -49,7 +49,7 @@ class Call:
 
     params: the fields of ``struct <struct>``, whose keys are exactly the fields of that struct in the header;
             values are int, float (emitted as exact float32) or a tuple of ints.
-    args:   ``in0 in1 .. out0 ..`` arena tensors, ``w`` the packed weights, ``c.NAME`` a constant array, ``ws`` workspace;
+    args:   ``in0 in1 .. out0 ..`` arena tensors (``inI`` is ``node.inputs[I]``), ``w`` the packed weights, ``c.NAME`` a constant array, ``ws`` workspace;
             ``out0+N`` / ``in0+N`` adds N elements.
     """
 
