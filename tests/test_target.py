@@ -1,0 +1,120 @@
+"""Targets: what comes with genn, and what a wrong file is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genn.errors import UsageError
+from genn.target import CORES, list_targets, load_target, parse_size
+
+GOOD = """
+description = "a board"
+core = "cortex-m4"
+fpu = true
+clock_hz = 1_000_000
+timing = "cortex-m4"
+regions = [
+  {name = "FLASH", kind = "flash", base = 0x08000000, size = "64K", wait_states = 2},
+  {name = "RAM", kind = "ram", base = 0x20000000, size = 0x4000},
+]
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "board.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_shipped_target_loads() -> None:
+    assert {"cortex-m0plus", "nucleo-f411re", "mps2-an386"} <= set(list_targets())
+    for name in list_targets():
+        target = load_target(name)
+        assert target.name == name and target.core in CORES and target.references
+
+
+def test_the_nucleo_is_the_datasheets() -> None:
+    board = load_target("nucleo-f411re")
+    assert (board.core, board.fpu, board.clock_hz) == ("cortex-m4", True, 100_000_000)
+    assert (board.flash.base, board.flash.size, board.flash.wait_states) == (0x08000000, 512 << 10, 3)
+    assert (board.ram.base, board.ram.size) == (0x20000000, 128 << 10)
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16"])
+def test_a_quantized_network_never_sees_the_fpu(scheme: str) -> None:
+    for name in list_targets():
+        flags = load_target(name).cflags(scheme)
+        assert "-mfloat-abi=soft" in flags and not any(f.startswith("-mfpu") for f in flags)
+        assert {"-std=c99", "-ffp-contract=off", "-O2"} <= set(flags)
+
+
+def test_float32_uses_the_fpu_where_there_is_one() -> None:
+    assert "-mfloat-abi=hard" in load_target("nucleo-f411re").cflags("float32")
+    assert "-mfloat-abi=soft" in load_target("cortex-m0plus").cflags("float32")
+    assert "-Os" in load_target("nucleo-f411re").cflags("int8", "-Os")
+
+
+def test_a_file_is_a_target(tmp_path: Path) -> None:
+    target = load_target(write(tmp_path, GOOD))
+    assert target.name == "board" and target.flash.size == 65536 and target.ram.end == 0x20004000
+    assert load_target(target) is target
+    assert load_target(str(tmp_path / "board.toml")) == target
+
+
+def test_an_unknown_name_lists_the_known_and_the_closest() -> None:
+    with pytest.raises(UsageError, match=r"did you mean nucleo-f411re\?.*cortex-m0plus, mps2-an386"):
+        load_target("nucleo-f411")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("clock_hz = 1_000_000", "clock_hz = 0", "clock_hz"),
+        ("clock_hz = 1_000_000", 'clock_hz = "fast"', "clock_hz"),
+        ('core = "cortex-m4"', 'core = "z80"', "core"),
+        ('core = "cortex-m4"', 'core = "cortex-m0plus"', "fpu"),
+        ('core = "cortex-m4"', 'core = "cortex-m4"\ncolour = 1', "colour"),
+        ('size = "64K"', 'size = "64Q"', "regions[0].size"),
+        ('size = "64K"', "size = 0", "regions[0].size"),
+        ('kind = "ram"', 'kind = "rom"', "regions[1].kind"),
+        ('kind = "ram"', 'kind = "flash"', "regions"),
+        ("base = 0x20000000", "base = 0x08000100", "regions[1]"),
+        ("base = 0x20000000", "base = 0xFFFFF000", "regions[1].size"),
+        ("base = 0x20000000", "base = 3", "regions[1].base"),
+        ('name = "RAM"', 'name = "R A M"', "regions[1].name"),
+        ("fpu = true", 'fpu = true\ncflags = ["x.c"]', "cflags[0]"),
+        ("fpu = true", 'fpu = true\nstack = "1M"', "stack"),
+        ("fpu = true", 'fpu = true\nname = "../up"', "name"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, old: str, new: str, field: str) -> None:
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        load_target(path)
+    assert str(path) in str(caught.value) and field in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"= nonsense", b"\xff\xfe", None])
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.toml"):
+        load_target(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64K", 65536), ("1M", 1 << 20), ("0x1000", 4096), ("7", 7), ("2KiB", 2048), ("16kb", 16384), (5, 5)],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "K", "-1", "1.5K", "64KK", "0x", "ten", "１２"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_size(text)
