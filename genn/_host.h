@@ -1,18 +1,14 @@
 /* How the generated C of one network runs on the host: one table of the network, and the loop over samples.
  *
- * The table (`genn_host_table`) is written per model by genn/host_build.py; the loop is shared by the Python module
- * (genn/_host.pyx) and by the stand-alone program that the sanitizers watch (GENN_HOST_MAIN).
+ * The table (`genn_host_table`) is written per model by genn/host_build.py, in a file that defines GENN_HOST_TABLE and
+ * so compiles the loop too.  The Python module (genn/_host.pyx) and the stand-alone program that the sanitizers watch
+ * (GENN_HOST_MAIN) share both.
  */
 #ifndef GENN_HOST_H
 #define GENN_HOST_H
 
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define GENN_HOST_MAX_THREADS 256
 
 typedef struct {
     size_t offset, bytes; /* in the arena */
@@ -42,6 +38,16 @@ typedef struct {
     size_t samples, chunk, next;
     int status; /* 0, -1: no memory, else what run() returned */
 } genn_host_batch;
+
+/* Run all samples on `threads` threads, the caller's included; fewer where no more can be had.  Returns the status. */
+int genn_host_run(genn_host_batch *b, size_t threads);
+
+#ifdef GENN_HOST_TABLE
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GENN_HOST_MAX_THREADS 256
 
 static void genn_host_sample(const genn_host_batch *b, unsigned char *arena, size_t s, int *status)
 {
@@ -93,8 +99,7 @@ static void *genn_host_worker(void *argument)
     return NULL;
 }
 
-/* Run all samples on `threads` threads, the caller's included; fewer where no more can be had. */
-static int genn_host_run(genn_host_batch *b, size_t threads)
+int genn_host_run(genn_host_batch *b, size_t threads)
 {
     pthread_t worker[GENN_HOST_MAX_THREADS];
     size_t n = 0;
@@ -114,6 +119,7 @@ static int genn_host_run(genn_host_batch *b, size_t threads)
         pthread_join(worker[--n], NULL);
     return b->status;
 }
+#endif
 
 #ifdef GENN_HOST_MAIN
 #include <stdio.h>

@@ -39,8 +39,8 @@ def build_module(manifest: Manifest) -> Path:
     sources, headers = _files(manifest)
     table = table_source(manifest)
     wrapper = _wrapper_object(cc)
-    key = digest(cc.version, cc.argv, flags, _cpu(), table, [str(p.name) for p in (*sources, *headers)],
-                 *sources, *headers, str(wrapper), SUFFIX)
+    key = digest(cc.version, cc.argv, flags, _cpu(), table, [p.name for p in (*sources, *headers)],
+                 *sources, *headers, wrapper.parent.name, SUFFIX)
 
     def produce(folder: Path) -> None:
         objects = _compile(cc, manifest, sources, table, flags, folder)
@@ -59,7 +59,7 @@ def build_sanitized(manifest: Manifest) -> Path:
     flags = (*(f for f in BASE_FLAGS if f != "-fPIC"), *SANITIZE_FLAGS)
     sources, headers = _files(manifest)
     table = table_source(manifest)
-    key = digest(cc.version, cc.argv, flags, table, [str(p.name) for p in (*sources, *headers)], *sources, *headers,
+    key = digest(cc.version, cc.argv, flags, table, [p.name for p in (*sources, *headers)], *sources, *headers,
                  _PACKAGE / "_host.h")
 
     def produce(folder: Path) -> None:
@@ -93,6 +93,7 @@ def table_source(manifest: Manifest) -> str:
     taps = [v for layer in layers for v in layer.outputs]
     tables = (("ins", manifest.inputs), ("outs", manifest.outputs), ("taps", taps))
     return "\n".join([
+        "#define GENN_HOST_TABLE",
         '#include "_host.h"',
         f"int {name}_run(void *arena);",
         *(f"void {layer.symbol}(unsigned char *arena);" for layer in layers),
@@ -144,12 +145,12 @@ def _compile(cc: Tool, manifest: Manifest, sources: list[Path], table: str, flag
 
 
 def _wrapper_object(cc: Tool) -> Path:
-    """The compiled wrapper, one for all networks."""
+    """The compiled wrapper, one for all networks; it only passes addresses on, so nothing is optimised."""
     source = _translated()
     include = sysconfig.get_paths()["include"]
     if not Path(include, "Python.h").is_file():
         raise ToolchainError("Python.h is missing", include, "install the package python3-dev")
-    flags = [*(f for f in BASE_FLAGS if not f.startswith("-std")), "-std=gnu11", "-O1", "-c"]
+    flags = [*(f for f in BASE_FLAGS if not f.startswith("-std")), "-std=gnu11", "-O0", "-c"]
     key = digest(cc.version, cc.argv, flags, source, _PACKAGE / "_host.h", SUFFIX, platform.python_version())
 
     def produce(folder: Path) -> None:
