@@ -25,7 +25,7 @@ from genn.toolchain import WARNINGS, Tool, cached, compile_c, digest, find_arm_g
 
 MANIFEST = "genn.json"
 MAX_MANIFEST = 64 << 20  # bytes
-_OVERFLOW = re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes")
+_OVERFLOW = re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?")
 
 
 class _Arena(msgspec.Struct):

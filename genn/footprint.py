@@ -314,7 +314,11 @@ def _with_callers(rows: list[Row], image: Image) -> list[Row]:
         for i in seen:
             reached.setdefault(i, set()).add(row.layer)
     shared = ("kernels", "runtime", "veneers", "network")
-    return [
-        replace(r, callers=tuple(sorted(reached[i]))) if r.group in shared and i in reached else r
-        for i, r in enumerate(rows)
-    ]
+    named = []
+    for i, row in enumerate(rows):
+        if row.group in shared and i in reached:
+            row = replace(row, callers=tuple(sorted(reached[i])))
+        elif row.group == "kernels" and not row.file:
+            row = replace(row, group="firmware")  # without a map, genn_* that no layer reaches is the firmware's own
+        named.append(row)
+    return named
