@@ -1,0 +1,253 @@
+"""The Python API: ``genn.convert(module, example)`` gives a Model that saves, verifies, emulates and weighs itself.
+
+The command line is a thin skin over this file; both return the same Reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import genn
+from genn import codegen, data, extras, quantize, reference
+from genn.errors import CheckFailed, UsageError
+from genn.ir import SCHEMES, Graph
+from genn.names import check_name, identifier
+from genn.ops import registry
+from genn.report import Report, Table, shape_text
+from genn.target import Target, load_target
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+VECTORS = 4  # test vectors that travel with the generated C
+SEED = 20260101
+
+
+def convert(module: nn.Module | ExportedProgram, example_input: Any = None, scheme: str = "float32", calibration: Any = None,
+            *, sparse: str = "auto", name: str | None = None, sensor: str | extras.Sensor | None = None,
+            vectors: int = VECTORS, vector_data: Any = None) -> Model:
+    """Convert a trained network to C.
+
+    module: an ``nn.Module`` (put into eval mode on a copy) or an ``ExportedProgram``.
+    example_input: a tensor or a tuple of tensors with the shapes the network will always have (batch included).
+    scheme: ``float32``, ``int16`` or ``int8``; the latter two need ``calibration``.
+    calibration: array (S, ...) or a mapping or list of arrays, one per input, of typical real inputs.
+    sparse: ``auto`` stores exact zeros or not, layer by layer, as is worthwhile; ``always``, ``never``.
+    sensor: ``TYPE:SCALE[:OFFSET]``: adds an integer-only conversion of sensor values to NAME.h.
+    vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
+    Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
+    """
+    from genn import frontend, passes
+
+    if scheme not in SCHEMES:
+        raise UsageError(f"there is no scheme {scheme!r}", fix=f"use one of {', '.join(SCHEMES)}")
+    exported = module if not hasattr(module, "forward") or hasattr(module, "graph_signature") else None
+    if exported is None:
+        if example_input is None:
+            raise UsageError("an nn.Module needs an example input", fix="pass a tensor of the shape it takes")
+        exported = frontend.trace(module, example_input)
+    title = type(module).__name__ if exported is not module else "exported program"
+    graph = passes.canonicalize(frontend.import_graph(exported, title))
+    return convert_graph(graph, scheme, calibration, sparse=sparse, name=name or identifier(title.lower()), sensor=sensor,
+                         vectors=vectors, vector_data=vector_data, module=module)
+
+
+def convert_graph(graph: Graph, scheme: str, calibration: Any = None, *, sparse: str = "auto", name: str = "net",
+                  sensor: str | extras.Sensor | None = None, vectors: int = VECTORS, vector_data: Any = None,
+                  module: Any = None) -> Model:
+    """The steps after the front end: quantize, plan, generate.  ``graph`` is a canonical float graph."""
+    check_name(name)
+    sensor = extras.parse_sensor(sensor) if isinstance(sensor, str) else sensor
+    samples = None
+    if calibration is not None:
+        samples = match_inputs(graph, calibration, "calibration")
+    quantized = quantize.quantize(graph, scheme, samples, sparse)
+    project = codegen.generate(quantized, name)
+    given = match_inputs(graph, vector_data, "test vectors") if vector_data is not None else samples
+    if given is None:
+        rng = np.random.default_rng(SEED)
+        given = {n: rng.standard_normal((max(1, vectors), *reference.torch_shape(graph, n))).astype(np.float32)
+                 for n in graph.inputs}
+    stored = {n: reference.encode(quantized, n, given[n][: max(1, vectors)]) for n in graph.inputs}
+    expected = reference.run(quantized, stored)
+    extras.add_extras(project, stored, expected, sensor, graph.name)
+    return Model(graph, project, module, samples, {"scheme": scheme, "sparse": sparse})
+
+
+def match_inputs(graph: Graph, arrays: Any, what: str) -> dict[str, np.ndarray]:
+    """Real arrays as {graph input: float32 (S, *torch shape)}."""
+    return data.match(arrays, graph.inputs, [reference.torch_shape(graph, n) for n in graph.inputs], what)
+
+
+def fingerprint(graph: Graph) -> str:
+    """SHA-256 of the canonical float graph: structure, attributes and weights."""
+    digest = hashlib.sha256()
+    for node in graph.nodes:
+        digest.update(repr((node.op, node.inputs, node.outputs, node.attrs)).encode())
+    for name in sorted(graph.tensors):
+        t = graph[name]
+        digest.update(repr((name, t.shape, t.dtype)).encode())
+        if t.const is not None:
+            digest.update(t.const.tobytes())
+    return digest.hexdigest()
+
+
+class Model:
+    """A converted network: ``graph`` (quantized), ``float_graph``, ``project`` (the C in memory), ``module`` (torch)."""
+
+    def __init__(self, float_graph: Graph, project: codegen.CProject, module: Any, samples: Mapping[str, np.ndarray] | None,
+                 options: Mapping[str, Any]) -> None:
+        self.float_graph, self.project, self.module = float_graph, project, module
+        self.graph, self.name = project.graph, project.name
+        self.samples, self.options = samples, dict(options)
+        self.folder: Path | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.manifest = _manifest(self)
+
+    # -- the generated C ----------------------------------------------------------------------------------------
+    def save(self, out: str | Path, force: bool = False) -> Path:
+        """Write the project to folder ``out``, whole or not at all."""
+        from genn.project import write_project
+
+        self.folder = write_project(self.project.files, self.manifest, Path(out), force=force)
+        return self.folder
+
+    def _place(self) -> Path:
+        """The project's folder: where it was saved, or a temporary one that lives as long as the Model."""
+        if self.folder is None or not self.folder.exists():
+            self._temporary = tempfile.TemporaryDirectory(prefix="genn-")
+            self.save(Path(self._temporary.name) / self.name)
+        assert self.folder is not None
+        return self.folder
+
+    # -- what it means ------------------------------------------------------------------------------------------
+    def predict(self, x: Any) -> list[np.ndarray]:
+        """The reference on real inputs (S, *torch shape); real outputs in torch's layout, one array per output."""
+        given = match_inputs(self.float_graph, x, "input")
+        stored = {n: reference.encode(self.graph, n, given[n]) for n in self.graph.inputs}
+        made = reference.run(self.graph, stored)
+        return [reference.decode(self.graph, n, made[n]) for n in self.graph.outputs]
+
+    # -- reports ------------------------------------------------------------------------------------------------
+    def report(self, verbose: bool = False) -> Report:
+        """What convert prints: layers, weights, arena, and with ``verbose`` bits and the accumulator proofs."""
+        return convert_report(self.manifest, self.project if verbose else None)
+
+    def check_fits(self, target: str | Target) -> None:
+        """CheckFailed if weights or arena alone exceed the target's memories: by how much and which layers weigh most."""
+        target = load_target(target) if isinstance(target, str) else target
+        flash = sum(r.size for r in target.regions if r.kind == "flash")
+        ram = sum(r.size for r in target.regions if r.kind == "ram")
+        layers = self.manifest["layers"]
+        constants = sum(layer["weight_bytes"] + layer["constant_bytes"] for layer in layers)
+        arena = self.manifest["arena"]["bytes"]
+        for what, need, has, key in (("flash", constants, flash, "weight_bytes"), ("ram", arena + target.stack, ram, "arena_live")):
+            if need > has:
+                heavy = sorted(layers, key=lambda layer: -layer[key])[:3]
+                names = ", ".join(f"{layer['name']} ({layer[key]} B)" for layer in heavy)
+                raise CheckFailed(f"the network needs at least {need} B of {what}, {need - has} B more than {target.name} has",
+                                  fix=f"the heaviest layers are {names}: use a smaller scheme, prune, or choose a larger target")
+
+    def verify(self, data: Any = None, labels: Any = None, **options: Any) -> Report:
+        """PyTorch, reference and C compared: see ``genn.verify.verify``."""
+        from genn.verify import verify
+
+        return verify(self._place(), self.samples if data is None else data, labels=labels, model=self, **options)
+
+    def emulate(self, target: str | Target = "cortex-m0plus", inputs: Any = None, **options: Any) -> Report:
+        """The same C as Thumb firmware in the emulator: see ``genn.emulate.emulate_project``."""
+        from genn.runs import emulate_report
+
+        return emulate_report(self._place(), target, inputs, **options)
+
+    def footprint(self, target: str | Target = "nucleo-f411re", by: str = "layer", **options: Any) -> Report:
+        """Flash and RAM of the firmware, to the byte: see ``genn.footprint``."""
+        from genn.runs import footprint_report
+
+        return footprint_report(self._place(), target, by=by, **options)
+
+
+def _port(model: Model, tensor: str) -> dict[str, Any]:
+    graph = model.graph
+    t = graph[tensor]
+    out: dict[str, Any] = {
+        "name": tensor, "shape": list(t.shape), "torch_shape": list(reference.torch_shape(graph, tensor)),
+        "layout": list(graph.layout.get(tensor) or range(len(t.shape))), **_value(model, tensor),
+    }
+    return out
+
+
+def _value(model: Model, tensor: str) -> dict[str, Any]:
+    t = model.graph[tensor]
+    q = t.q
+    return {"shape": list(t.shape), "dtype": t.dtype, "bits": q.bits if q else 32, "scale": float(q.scale) if q else 1.0,
+            "zero_point": q.zero_point if q else 0, "offset": model.project.plan.offsets[tensor], "bytes": t.nbytes}
+
+
+def _manifest(model: Model) -> dict[str, Any]:
+    graph, project = model.graph, model.project
+    steps = {node.name: i for i, node in enumerate(graph.nodes)}
+    layers = []
+    for layer in project.layers:
+        node, low = layer.node, layer.lowered
+        quant = node.quant
+        layers.append({
+            "index": layer.index, "name": node.source.fqn or node.name, "op": node.op, "symbol": layer.symbol,
+            "weights": layer.weights, "constants": layer.constants, "scheme": graph.scheme,
+            "sparse": bool(quant.get("sparse", False)), "macs": registry[node.op].macs(node, graph),
+            "weight_bytes": 4 * len(codegen.words(low.weights)) if low.weights else 0,
+            "constant_bytes": sum(np.dtype(codegen.NP_CTYPE[a.ctype]).itemsize * max(1, np.size(a.values))
+                                  for a in low.consts.values()),
+            "in_shapes": [list(t.shape) for t in graph.activations(node)],
+            "out_shapes": [list(graph[o].shape) for o in node.outputs],
+            "arena_live": project.plan.live(steps[node.name]), "workspace": low.workspace,
+            "source": {"fqn": node.source.fqn, "file": node.source.file, "line": node.source.line},
+            "outputs": [{"tensor": o, **_value(model, o)} for o in node.outputs],
+        })
+    return {
+        "schema": 1, "generator": f"genn-mcu {genn.__version__}", "name": model.name, "scheme": graph.scheme,
+        "model_sha256": fingerprint(model.float_graph), "options": model.options,
+        "arena": {"bytes": project.plan.arena, "align": 8, "lower_bound": project.plan.lower_bound,
+                  "proof": project.plan.proof},
+        "inputs": [_port(model, n) for n in graph.inputs], "outputs": [_port(model, n) for n in graph.outputs],
+        "layers": layers,
+    }
+
+
+def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None = None) -> Report:
+    """The table of a conversion; ``project`` adds the bits and proofs of ``-v``."""
+    columns = ["#", "layer", "operator", "output", "MACs", "weights B", "store", "arena live B"]
+    layers: Sequence[Mapping[str, Any]] = manifest["layers"]
+    rows = [[x["index"], x["name"], x["op"], shape_text(x["out_shapes"][0]), x["macs"] or None,
+             x["weight_bytes"] or None, ("sparse" if x["sparse"] else "dense") if x["weights"] else "", x["arena_live"]]
+            for x in layers]
+    total = ["", "total", "", "", sum(x["macs"] for x in layers), sum(x["weight_bytes"] for x in layers), "",
+             manifest["arena"]["bytes"]]
+    tables = [Table(f"{manifest['name']}: {manifest['scheme']}", columns, rows, total)]
+    if project is not None:
+        tables.append(_proofs(project))
+    arena = manifest["arena"]
+    lines = [f"arena {arena['bytes']:,} B (input and output inside), lower bound {arena['lower_bound']:,} B: {arena['proof']}"]
+    return Report("convert", dict(manifest), tables, lines)
+
+
+def _proofs(project: codegen.CProject) -> Table:
+    """Bits per layer and the proof that its accumulator fits: worst |partial sum| from the actual weights and input range."""
+    rows = []
+    for layer in project.layers:
+        q, node = layer.node.quant, layer.node
+        bound = q.get("bound")
+        x = project.graph[node.inputs[0]].q
+        y = project.graph[node.outputs[0]].q
+        error = q["requant"].error if "requant" in q else q.get("error")
+        rows.append([layer.index, node.source.fqn or node.name, x.bits if x else 32, q.get("bits"), y.bits if y else 32, bound,
+                     f"{bound / 2**31:.1%} of 2^31" if bound is not None else "", q.get("split") or None, error])
+    return Table("accumulator proofs", ["#", "layer", "input bits", "weight bits", "output bits", "largest |accumulator|",
+                                        "of int32", "split along K", "rounding error (steps)"], rows)
