@@ -74,6 +74,22 @@ cd "$work"
 "$python" -m build --no-isolation --outdir "$work/dist" "$root" >build.log 2>&1 || { cat build.log; exit 1; }
 wheel=$(echo "$work"/dist/*.whl) sdist=$(echo "$work"/dist/*.tar.gz)
 
+if git -C "$root" rev-parse --git-dir >/dev/null 2>&1; then
+  say "sdist and wheel hold every tracked file"
+  "$python" - "$sdist" "$wheel" <<PYTHON
+import subprocess, sys, tarfile, zipfile
+tracked = subprocess.run(["git", "-C", "$root", "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+sdist = {n.partition("/")[2] for n in tarfile.open(sys.argv[1]).getnames()}
+wheel = set(zipfile.ZipFile(sys.argv[2]).namelist())
+lost = [n for n in tracked if n not in sdist and n != ".gitignore"]
+data = {n: f"genn/_data/{n}" if n.startswith(("ckernels/", "firmware/")) else n for n in tracked}
+lost += [n for n, place in data.items() if n.split("/")[0] in ("genn", "emu", "ckernels", "firmware")
+         and not n.endswith((".pyx", ".pxi", ".pxd")) and place not in wheel]
+stray = [n for n in wheel if n.split("/")[0] not in ("genn", "emu") and ".dist-info/" not in n]
+sys.exit(f"smoke: not distributed: {lost}; stray: {stray}" if lost or stray else 0)
+PYTHON
+fi
+
 say "wheel, in a clean environment"
 new_env wheel
 pip_in wheel "$wheel"
