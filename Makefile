@@ -34,7 +34,7 @@ demo: packages-demo $(VENV)/.installed
 	    $(GENN) emulate demo-out/$$model -t $$target; \
 	  done; \
 	  echo; echo "== $$model: flash and RAM on nucleo-f411re"; \
-	  $(GENN) footprint demo-out/$$model/build/nucleo-f411re/net.elf; \
+	  $(GENN) footprint demo-out/$$model -t nucleo-f411re; \
 	done
 
 test: packages-test lint

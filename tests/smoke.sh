@@ -65,7 +65,7 @@ PYTHON
   "$genn" convert mnist-mlp -o out --scheme int8
   "$genn" verify out
   "$genn" emulate out -t cortex-m0plus
-  "$genn" footprint out/build/cortex-m0plus/net.elf --json footprint.json
+  "$genn" footprint out -t cortex-m0plus --json footprint.json
   cd "$work"
 }
 
