@@ -126,7 +126,8 @@ class Footprint:
             rows = own[int(layer["index"])]
             code, weights, constants = (sum(r.size for r in rows if r.part == p) for p in PARTS)
             flash, ram = sum(r.flash for r in rows), sum(r.ram for r in rows)
-            entries.append(Entry(str(layer["name"]), "layer", flash, ram, code, weights, constants))
+            name = str(layer["name"]) or str(layer.get("op", ""))
+            entries.append(Entry(name, "layer", flash, ram, code, weights, constants))
         return entries
 
     def _other_entries(self) -> list[Entry]:
@@ -154,8 +155,7 @@ class Footprint:
 
     def diff(self, old: Footprint, by: str = "layer") -> list[tuple[Entry | None, Entry | None]]:
         """(old, new) for every entry of the view whose bytes differ; None where one side lacks it."""
-        before = {(e.group, e.name): e for e in old.view(by)}
-        after = {(e.group, e.name): e for e in self.view(by)}
+        before, after = _keyed(old.view(by)), _keyed(self.view(by))
         pairs = [(before.get(key), after.get(key)) for key in [*after, *(k for k in before if k not in after)]]
         return [(a, b) for a, b in pairs if a is None or b is None or (a.flash, a.ram) != (b.flash, b.ram)]
 
@@ -196,6 +196,17 @@ def footprint(elf: Path, manifest: dict[str, Any] | None = None) -> Footprint:
         raise ModelError(f"cannot read the ELF: {error.strerror}", str(elf)) from None
     except Exception as error:
         raise ModelError(f"not an ELF that can be read ({type(error).__name__})", str(elf)) from None
+
+
+def _keyed(entries: list[Entry]) -> dict[tuple[str, str, int], Entry]:
+    """Entries by group, name and how many of that name came before: layers may share a name."""
+    found: dict[tuple[str, str, int], Entry] = {}
+    for entry in entries:
+        nth = 0
+        while (entry.group, entry.name, nth) in found:
+            nth += 1
+        found[entry.group, entry.name, nth] = entry
+    return found
 
 
 def _no_file(row: Row) -> str:

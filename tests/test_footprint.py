@@ -247,6 +247,10 @@ def test_diff_and_budget(tmp_path: Path, need_tool: Callable[[str], str]) -> Non
     grown = sum((b.flash if b else 0) - (a.flash if a else 0) for a, b in pairs)
     assert grown == new.flash - old.flash > 0
 
+    same = {"name": "net", "layers": [{**layer, "name": "same"} for layer in LAYERS]}
+    one, two = (footprint(tmp_path / d / "net.elf", same) for d in ("old", "new"))
+    assert [b.code for _, b in two.diff(one) if b and b.group == "layer"] == [two.view("layer")[2].code]
+
     old.check_budget({"flash": old.flash, "ram": old.ram})
     with pytest.raises(CheckFailed, match=rf"flash is {old.flash} bytes, 1 over the budget.*ram is .* 2 over"):
         old.check_budget({"flash": old.flash - 1, "ram": old.ram - 2})
