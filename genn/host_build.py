@@ -80,7 +80,7 @@ def build_sanitized(manifest: Manifest) -> Path:
 def table_source(manifest: Manifest) -> str:
     """The per-model C: ``genn_host_table`` and the module's init function."""
     name = manifest.name
-    facts = json.dumps({k: manifest.data.get(k) for k in _KEYS}, separators=(",", ":"))
+    facts = json.dumps({k: manifest.raw.get(k) for k in _KEYS}, separators=(",", ":"))
     text = facts.replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
     pieces, at = [], 0
     while at < len(text):
@@ -119,7 +119,7 @@ def _files(manifest: Manifest) -> tuple[list[Path], list[Path]]:
     """The network's own C files, and every header beside them."""
     name, folder = manifest.name, manifest.folder
     left_out = {"main.c", f"{name}_infer.c"}
-    sources = [folder / f for f in sorted(manifest.data["files"]) if f.endswith(".c") and f not in left_out]
+    sources = [folder / f for f in sorted(manifest.raw["files"]) if f.endswith(".c") and f not in left_out]
     for source in sources:
         if not source.is_file():
             raise ModelError("the file is missing", str(source), "run genn convert again")

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from genn import build
-from genn.errors import ModelError, UsageError
+from genn import build, data
+from genn.errors import FirmwareError, ModelError
 from genn.ir import NP_DTYPE, QParams
 
 
@@ -41,22 +41,8 @@ class Value:
     def torch_shape(self) -> tuple[int, ...]:
         return tuple(self.shape[i] for i in self.layout) if self.layout else self.shape
 
-    def encode(self, x: Any) -> np.ndarray:
-        """Real values in torch's layout, (S, *torch_shape) or without the batch axis of 1, to stored (S, *shape)."""
-        try:
-            x = np.asarray(x)
-        except ValueError:
-            raise UsageError("it is no rectangular array", f"input {self.name}") from None
-        if x.dtype.kind not in "fiub":
-            raise UsageError(f"it holds {x.dtype}, not numbers", f"input {self.name}")
-        shape = self.torch_shape
-        if x.shape[1:] != shape and x.ndim and shape[:1] == (1,) and x.shape[1:] == shape[1:]:
-            x = x[:, None]
-        if x.ndim == 0 or x.shape[1:] != shape:
-            want = "x".join(map(str, ("S", *(shape[1:] if shape[:1] == (1,) else shape))))
-            raise UsageError(f"it has shape {x.shape}, the network takes {want} (S samples)", f"input {self.name}")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise UsageError("it holds NaN or infinity", f"input {self.name}")
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Real values in torch's layout, (S, *torch_shape), to stored values (S, *shape)."""
         if self.layout:
             x = np.transpose(x, (0, *(int(i) + 1 for i in np.argsort(self.layout))))
         if self.q is not None:
@@ -86,7 +72,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A generated project: ``folder`` and what its genn.json says (all of it in ``data``)."""
+    """A generated project: ``folder`` and what its genn.json says (all of it in ``raw``)."""
 
     folder: Path
     name: str
@@ -96,25 +82,34 @@ class Manifest:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     layers: tuple[Layer, ...]
-    data: Mapping[str, Any] = field(repr=False)
+    raw: Mapping[str, Any] = field(repr=False)
 
-    def encode(self, arrays: Mapping[str, Any] | Sequence[Any]) -> list[np.ndarray]:
-        """Real inputs, by name or in order, to stored arrays (S, *shape), all of the same S."""
-        if isinstance(arrays, Mapping):
-            missing = [v.name for v in self.inputs if v.name not in arrays]
-            if missing and len(self.inputs) == 1 and len(arrays) == 1:
-                arrays = list(arrays.values())
-            elif missing:
-                has = ", ".join(arrays) or "nothing"
-                raise UsageError(f"the data lacks the input {', '.join(missing)} (it has {has})")
-            else:
-                arrays = [arrays[v.name] for v in self.inputs]
-        if len(arrays) != len(self.inputs):
-            raise UsageError(f"the network has {len(self.inputs)} inputs, {len(arrays)} were given")
-        stored = [v.encode(x) for v, x in zip(self.inputs, arrays, strict=True)]
-        if len({len(x) for x in stored}) > 1:
-            raise UsageError(f"the inputs differ in their number of samples: {', '.join(str(len(x)) for x in stored)}")
-        return stored
+    def match(self, arrays: Any, what: str = "data") -> dict[str, np.ndarray]:
+        """Real arrays as {input: float32 (S, *torch_shape)}; UsageError if they do not fit (genn.data.match)."""
+        return data.match(arrays, [v.name for v in self.inputs], [v.torch_shape for v in self.inputs], what)
+
+    def encode(self, arrays: Any, what: str = "data") -> list[np.ndarray]:
+        """Real inputs (a mapping, a sequence or one array) to stored arrays (S, *shape), in the network's order."""
+        given = self.match(arrays, what)
+        return [v.encode(given[v.name]) for v in self.inputs]
+
+    def pack(self, stored: Sequence[np.ndarray]) -> bytes:
+        """Stored inputs as the firmware reads them: the inputs of a sample one behind another, then the next sample."""
+        samples = len(stored[0]) if stored else 0
+        rows = [np.ascontiguousarray(x).view(np.uint8).reshape(samples, -1) for x in stored if x.size]
+        return np.concatenate(rows, axis=1).tobytes() if rows else b""
+
+    def unpack(self, written: bytes, samples: int) -> dict[str, np.ndarray]:
+        """The outputs that the firmware wrote, output -> (S, *shape).  FirmwareError if there are more or less."""
+        each = sum(v.bytes for v in self.outputs)
+        if len(written) != samples * each:
+            raise FirmwareError(f"the firmware wrote {len(written)} bytes, not {samples} x {each}", str(self.folder))
+        rows, at, found = np.frombuffer(written, np.uint8).reshape(samples, each), 0, {}
+        for v in self.outputs:
+            part = np.ascontiguousarray(rows[:, at : at + v.bytes])
+            found[v.name] = part.view(v.np_dtype).reshape(samples, *v.shape)
+            at += v.bytes
+        return found
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -128,23 +123,23 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise ModelError(said, str(folder / build.MANIFEST), "convert the model again") from None
 
 
-def _manifest(folder: Path, data: dict[str, Any]) -> Manifest:
-    arena = int(data["arena"]["bytes"])
+def _manifest(folder: Path, raw: dict[str, Any]) -> Manifest:
+    arena = int(raw["arena"]["bytes"])
     layers = []
-    for item in data["layers"]:
+    for item in raw["layers"]:
         outputs = tuple(_value(v, v["tensor"], arena) for v in item.get("outputs", ()))
         layers.append(Layer(int(item["index"]), str(item["name"]), str(item["op"]), str(item["symbol"]),
                             outputs, int(item.get("macs", 0))))
     return Manifest(
         folder,
-        str(data["name"]),
-        str(data["scheme"]),
+        str(raw["name"]),
+        str(raw["scheme"]),
         arena,
-        int(data["arena"]["align"]),
-        tuple(_value(v, v["name"], arena) for v in data["inputs"]),
-        tuple(_value(v, v["name"], arena) for v in data["outputs"]),
+        int(raw["arena"]["align"]),
+        tuple(_value(v, v["name"], arena) for v in raw["inputs"]),
+        tuple(_value(v, v["name"], arena) for v in raw["outputs"]),
         tuple(layers),
-        data,
+        raw,
     )
 
 
