@@ -300,3 +300,18 @@ def test_damaged_files_end_in_a_sentence(tmp_path: Path, need_tool: Callable[[st
         else:
             assert all(sums(fp.view(v)) == (fp.flash, fp.ram) for v in VIEWS)
     assert refused > 50
+
+
+@pytest.mark.arm
+def test_a_damaged_or_foreign_map_cannot_break_the_totals(tmp_path: Path, need_tool: Callable[[str], str]) -> None:
+    elf = build(tmp_path, need_tool("arm-none-eabi-gcc"), "cortex-m4", "-g0")
+    good, rng = elf.with_suffix(".map").read_bytes(), random.Random(11)
+    fp = footprint(elf, MANIFEST)
+    for trial in range(60):
+        raw = bytearray(good)
+        for _ in range(rng.randint(1, 200)):
+            raw[rng.randrange(len(raw))] = rng.choice(b"0123456789abcdefx .*\n\xff")
+        elf.with_suffix(".map").write_bytes(raw if trial else b"Linker script and memory map\n.text 0x0 0x1\n")
+        again = footprint(elf, MANIFEST)
+        assert all(sums(again.view(v)) == (fp.flash, fp.ram) for v in VIEWS)
+        assert sum(r.size for r in again.rows) == sum(r.size for r in fp.rows)
