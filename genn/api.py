@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import genn
-from genn import codegen, data, extras, quantize, reference
+from genn import codegen, data, extras, quantize, reference, serialize
 from genn.errors import CheckFailed, UsageError
 from genn.ir import SCHEMES, Graph
 from genn.names import check_name, identifier
@@ -77,6 +77,7 @@ def convert_graph(graph: Graph, scheme: str, calibration: Any = None, *, sparse:
                  for n in graph.inputs}
     stored = {n: reference.encode(quantized, n, given[n][: max(1, vectors)]) for n in graph.inputs}
     expected = reference.run(quantized, stored)
+    project.files[serialize.FILE] = serialize.dumps(quantized)
     extras.add_extras(project, stored, expected, sensor, graph.name)
     return Model(graph, project, module, samples, {"scheme": scheme, "sparse": sparse})
 

@@ -36,13 +36,13 @@ class Layer:
 
 @dataclass
 class CProject:
-    """Files in memory (name -> text), the manifest they belong to, and what they were made from."""
+    """Files in memory (name -> text or bytes) and what they were made from."""
 
     name: str
     graph: Graph
     plan: Plan
     layers: list[Layer]
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str | bytes] = field(default_factory=dict)
 
 
 def generate(graph: Graph, name: str) -> CProject:

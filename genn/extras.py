@@ -1,6 +1,6 @@
 """What makes generated C a product: test vectors with a main that checks them, a convenience call, CMake, a README.
 
-Everything here is text from a CProject; nothing is written to disk.
+Everything here is made from a CProject; nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from genn.errors import UsageError
 from genn.ir import Tensor
 from genn.names import comment
 from genn.ops import registry
+from genn.vectors import FILE as VECTOR_FILE
+from genn.vectors import dumps as dump_vectors
 
 SENSOR_TYPES = {"u8": ("uint8_t", 0, 255), "s8": ("int8_t", -128, 127), "u16": ("uint16_t", 0, 65535),
                 "s16": ("int16_t", -32768, 32767)}
@@ -64,8 +66,10 @@ def add_extras(p: CProject, vectors: Mapping[str, np.ndarray], expected: Mapping
 
     vectors, expected: stored inputs and the reference's outputs, (S, *shape) per tensor name.
     """
-    p.files[f"{p.name}.h"] = p.files[f"{p.name}.h"].replace("/*SENSOR*/\n", _sensor(p, sensor) if sensor else "\n")
+    header = str(p.files[f"{p.name}.h"])
+    p.files[f"{p.name}.h"] = header.replace("/*SENSOR*/\n", _sensor(p, sensor) if sensor else "\n")
     p.files[f"{p.name}_vectors.h"] = _vectors(p, vectors, expected)
+    p.files[VECTOR_FILE] = dump_vectors([vectors[n] for n in p.graph.inputs], [expected[n] for n in p.graph.outputs])
     p.files["main.c"] = MAIN.replace("NAME", p.name).replace("UPPER", p.name.upper())
     p.files[f"{p.name}_infer.c"] = _infer(p)
     p.files["CMakeLists.txt"] = CMAKE.replace("NAME", p.name)

@@ -1,0 +1,230 @@
+"""From a command's options to its Report: what the command line and the Python API share.
+
+Torch is imported only inside the functions that read a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genn import data
+from genn.errors import UsageError
+from genn.report import Report, Table
+from genn.target import Target, load_target
+
+if TYPE_CHECKING:
+    from genn.api import Model
+
+CALIBRATION_SAMPLES = 256  # of a suite model, when the user gives none
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """``1,1,28,28`` as a tuple of positive ints."""
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+        if not shape or min(shape) < 1:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{text!r} is no shape", "--input-shape", "use positive numbers with commas, as in 1,1,28,28") from None
+    return shape
+
+
+def convert_model(spec: str, weights: Path | None = None, scheme: str = "float32", calibrate: str | None = None, *,
+                  sparse: str = "auto", name: str = "net", input_shape: Sequence[str] = (), sensor: str | None = None,
+                  vectors: int = 4, trust: bool = False) -> Model:
+    """Load MODEL, read or find its calibration data, and convert it."""
+    from genn import suite
+    from genn.api import convert
+    from genn.load import load_model
+
+    known = spec in suite.MODELS
+    arrays: Any = None
+    if calibrate:
+        arrays, _ = data.load(calibrate, "--calibrate")
+    elif known and scheme != "float32":
+        arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
+    elif scheme != "float32":
+        raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", "give a .npz or .npy of typical real inputs")
+    loaded = load_model(spec, weights, trust, tuple(parse_shape(s) for s in input_shape) or None)
+    chosen = suite.samples(spec)[0][:vectors] if known else arrays
+    return convert(loaded.module, loaded.example_inputs, scheme, arrays, sparse=sparse, name=name, sensor=sensor,
+                   vectors=vectors, vector_data=chosen)
+
+
+def _target(target: str | Target) -> Target:
+    return load_target(target) if isinstance(target, str) else target
+
+
+def _stored_inputs(folder: Path, inputs: Any, samples: int | None) -> list[np.ndarray]:
+    """Stored input arrays for a run: a file's or array's real values, or the project's first test vector."""
+    from genn.manifest import read_manifest
+    from genn.vectors import read_vectors
+
+    manifest = read_manifest(folder)
+    if inputs is None:
+        return [x[: samples or 1] for x in read_vectors(folder, manifest)[0]]
+    arrays = data.load(inputs, "--input")[0] if isinstance(inputs, str | Path) else inputs
+    shapes = [v.torch_shape for v in manifest.inputs]
+    real = data.match(arrays, [v.name for v in manifest.inputs], shapes, "--input")
+    return [x[:samples] for x in manifest.encode(real)]
+
+
+def emulate_report(path: str | Path, target: str | Target = "cortex-m0plus", inputs: Any = None, *, samples: int | None = None,
+                   timing: str | None = None, opt: str = "-O2", budget: int | None = None) -> Report:
+    """Run a converted folder as Thumb firmware; cycles, instructions and cycles per MAC by layer."""
+    from genn.build import build_firmware
+    from genn.emulate import emulate
+
+    path, board = Path(path), _target(target)
+    if not path.is_dir():
+        raise UsageError("it is no folder that genn convert wrote", str(path), "python -m emu runs any ELF")
+    stored = _stored_inputs(path, inputs, samples)
+    run = emulate(path, board, stored, timing=timing, elf=build_firmware(path, board, opt=opt), budget=budget)
+    rows = [[x.index, x.name, x.op, x.macs or None, x.cycles, x.instructions, x.cycles_per_mac,
+             x.cycles / board.clock_hz * 1e3] for x in run.layers]
+    rows.append(["", "(between layers)", "", None, run.other.cycles, run.other.instructions, None,
+                 run.other.cycles / board.clock_hz * 1e3])
+    macs = sum(x.macs for x in run.layers)
+    total = ["", "total", "", macs or None, run.cycles, run.instructions, round(run.cycles / macs, 3) if macs else None,
+             run.cycles / board.clock_hz * 1e3]
+    columns = ["#", "layer", "operator", "MACs", "cycles", "instructions", "cycles/MAC", f"ms at {board.clock_hz / 1e6:g} MHz"]
+    lines = [f"{run.timing} timing ({run.tier}); mean of {run.samples} inference{'s' if run.samples > 1 else ''}; "
+             f"{run.seconds_at_clock * 1e3:.4g} ms at {board.clock_hz / 1e6:g} MHz",
+             f"stack: {run.stack_bytes:,} B used at most"]
+    lines += [f"note: {note}" for note in run.notes]
+    return Report("emulate", run.to_json(), [Table(f"{path.name} on {board.name}", columns, rows, total)], lines, result=run)
+
+
+def _weigh(path: Path, target: str | Target, opt: str) -> Any:
+    """The Footprint of a folder (its firmware built) or of an ELF, with the manifest of the folder it lies in."""
+    from genn.build import MANIFEST, build_firmware, read_manifest
+    from genn.footprint import footprint
+
+    if path.is_dir():
+        return footprint(build_firmware(path, _target(target), opt=opt), read_manifest(path))
+    if not path.exists():
+        raise UsageError("there is no such file or folder", str(path), "give a folder that genn convert wrote, or an ELF")
+    folder = next((p for p in path.resolve().parents if (p / MANIFEST).is_file() and p / "build" in path.resolve().parents), None)
+    return footprint(path, read_manifest(folder) if folder else None)
+
+
+def footprint_report(path: str | Path, target: str | Target = "nucleo-f411re", *, by: str = "layer", old: Path | None = None,
+                     budget: str | None = None, opt: str = "-O2") -> Report:
+    """Weigh a converted folder's firmware or any ELF; each view sums to the section headers."""
+    from genn.footprint import GROUPS, parse_budget
+
+    path = Path(path)
+    limits = parse_budget(budget) if budget else {}
+    found = _weigh(path, target, opt)
+    document = found.to_json()
+    if old is not None:
+        before = _weigh(Path(old), target, opt)
+        rows = [[(b or a).name, a.flash if a else 0, b.flash if b else 0, (b.flash if b else 0) - (a.flash if a else 0),
+                 (b.ram if b else 0) - (a.ram if a else 0)] for a, b in found.diff(before, by)]
+        total = ["total", before.flash, found.flash, found.flash - before.flash, found.ram - before.ram]
+        tables = [Table(f"{path.name} against {Path(old).name}", ["name", "flash before", "flash after", "flash +/-", "RAM +/-"],
+                        rows, total)]
+        document["diff"] = [dict(zip(("name", "flash_before", "flash_after", "flash_change", "ram_change"), r, strict=True))
+                            for r in rows]
+    else:
+        layered = by == "layer"
+        columns = ["name", "kind", *(("code", "weights", "constants") if layered else ()), "flash", "RAM"]
+        rows = []
+        for e in found.view(by):
+            callers = f" (layers {', '.join(map(str, e.callers))})" if e.callers else ""
+            parts = [e.code or None, e.weights or None, e.constants or None] if layered else []
+            rows.append([e.name, GROUPS.get(e.group, e.group) + callers, *parts, e.flash, e.ram])
+        total = ["total", "", *([None] * 3 if layered else []), found.flash, found.ram]
+        tables = [Table(f"{path.name}: {found.elf}", columns, rows, total)]
+    report = Report("footprint", document, tables, result=found)
+    report.lines.append(f"flash {found.flash:,} B, RAM {found.ram:,} B (arena with input and output, .data, .bss, reserved stack)")
+    used = {"flash": found.flash, "ram": found.ram}
+    over = [f"{k} is {used[k]:,} B, {used[k] - limit:,} B over the budget of {limit:,} B"
+            for k, limit in limits.items() if used[k] > limit]
+    if over:
+        report.ok, report.failure = False, "; ".join(over)
+    return report
+
+
+def verify_report(directory: Path, spec: str | None = None, weights: Path | None = None, data_file: str | None = None, *,
+                  on: Sequence[str] = ("host",), target: str = "cortex-m0plus", layers: bool = False,
+                  samples: int | None = None, jobs: int | None = None, sanitize: bool = False, trust: bool = False) -> Report:
+    """Compare PyTorch (if the model is known), the reference and the C on each runner."""
+    from genn import suite
+    from genn.build import read_manifest
+    from genn.load import load_model
+    from genn.verify import verify
+
+    manifest = read_manifest(directory)
+    spec = spec or manifest.get("options", {}).get("suite")
+    arrays: Any = None
+    labels = None
+    if data_file:
+        arrays, labels = data.load(data_file)
+    elif spec in suite.MODELS:
+        arrays, labels = suite.samples(spec)
+    module = load_model(spec, weights, trust, None).module if spec else None
+    if samples and arrays is not None:
+        arrays = {k: v[:samples] for k, v in arrays.items()} if isinstance(arrays, dict) else arrays[:samples]
+        labels = labels[:samples] if labels is not None else None
+    return verify(directory, arrays, labels=labels, module=module, on=on, target=target, layers=layers, jobs=jobs,
+                  sanitize=sanitize)
+
+
+def bench_verify_report(models: Sequence[str]) -> Report:
+    """Images per second of host C and torch, in one run."""
+    from genn.bench.verify import bench
+
+    return bench(models)
+
+
+def targets_report() -> Report:
+    """Every target file that comes with genn."""
+    from genn.target import list_targets
+
+    boards = [load_target(name) for name in list_targets()]
+    rows = [[b.name, b.core + (" with FPU" if b.fpu else ""), b.clock_hz / 1e6,
+             sum(r.size for r in b.regions if r.kind == "flash") // 1024,
+             sum(r.size for r in b.regions if r.kind == "ram") // 1024, b.timing, b.description] for b in boards]
+    document = {"schema": 1, "targets": [dataclasses.asdict(b) for b in boards]}
+    return Report("targets", document, [Table("", ["target", "core", "MHz", "flash KiB", "RAM KiB", "timing", ""], rows)])
+
+
+def ops_report() -> Report:
+    """The registry: every operator, what it is, and the ATen overloads it takes."""
+    from genn.ops import registry
+
+    rows = [[op.name, op.family, op.header, op.doc, ", ".join(a.removeprefix("aten.") for a in op.aten)]
+            for op in sorted(registry.values(), key=lambda op: (op.family, op.name))]
+    keys = ("name", "family", "header", "doc", "aten")
+    document = {"schema": 1, "operators": [dict(zip(keys, row, strict=True)) for row in rows]}
+    return Report("ops", document, [Table("", ["operator", "family", "kernel", "what", "ATen"], rows)])
+
+
+def models_report() -> Report:
+    """The suite's models with size and accuracy."""
+    from genn import suite
+
+    rows = [[e.name, "x".join(map(str, e.input_shape)), e.parameters, e.accuracy, e.description] for e in suite.MODELS.values()]
+    document = {"schema": 1, "models": [dict(zip(("name", "input", "parameters", "accuracy", "description"), r, strict=True))
+                                        for r in rows]}
+    return Report("models", document, [Table("", ["model", "input", "parameters", "float accuracy %", ""], rows)])
+
+
+def doctor_report() -> Report:
+    """What is installed and what to do about the rest."""
+    from genn import doctor
+
+    found = doctor.examine()
+    rows = [[f.name, f.version or "missing", f.need, f.used_for, "" if f.ok else f.fix] for f in found]
+    document = doctor.to_json(found)
+    missing = [f.name for f in found if not f.ok and f.need == "required"]
+    return Report("doctor", document, [Table("", ["what", "version", "", "used for", "to do"], rows)],
+                  ok=not missing, failure=f"missing: {', '.join(missing)}")
+
+

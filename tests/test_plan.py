@@ -1,0 +1,104 @@
+"""Plans are sound on random DAGs, and the independent checker finds every kind of unsoundness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genn import plan_check
+from genn.codegen import check_plan
+from genn.errors import GennError
+from genn.ir import Graph, Node, Tensor
+from genn.ops import registry
+from genn.plan import plan
+
+
+def chain(*sizes: int) -> Graph:
+    """Tensors of the given sizes, each a clamp of the one before where sizes agree, else a pad."""
+    g = Graph("chain")
+    g.add(Tensor("t0", (1, sizes[0])))
+    g.inputs = ["t0"]
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        attrs = registry["clamp"].Attrs(0.0, 1.0) if a == b else registry["pad"].Attrs(((0, 0), (0, b - a)), 0.0)
+        g.nodes.append(Node(f"n{i}", "clamp" if a == b else "pad", [f"t{i}"], [f"t{i + 1}"], attrs))
+        g.add(Tensor(f"t{i + 1}", (1, b)))
+    g.outputs = [f"t{len(sizes) - 1}"]
+    return g.verify()
+
+
+def test_in_place_chain_needs_one_buffer() -> None:
+    g = chain(10, 10, 10)
+    p = plan(g)
+    assert p.arena == 40 == p.lower_bound
+    check_plan(g, p, {})
+
+
+def test_neighbours_do_not_overlap() -> None:
+    g = chain(4, 8, 8, 16)
+    p = plan(g)
+    check_plan(g, p, {})
+    assert p.arena == 96
+
+
+def test_random_dags() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        g = Graph("r")
+        names = []
+        for i in range(int(rng.integers(1, 4))):
+            names.append(g.add(Tensor(f"x{i}", (1, int(rng.integers(1, 30))))).name)
+        g.inputs = list(names)
+        workspaces = {}
+        for i in range(int(rng.integers(1, 15))):
+            source = names[int(rng.integers(len(names)))]
+            size = g[source].shape[1]
+            kind = rng.integers(3)
+            if kind == 0:
+                node = Node(f"n{i}", "clamp", [source], [f"y{i}"], registry["clamp"].Attrs(0.0, 1.0))
+            elif kind == 1:
+                node = Node(f"n{i}", "reshape", [source], [f"y{i}"], registry["reshape"].Attrs((size, 1)))
+                node = Node(f"n{i}", "reshape", [source], [f"y{i}"], registry["reshape"].Attrs((1, size)))
+            else:
+                size += int(rng.integers(0, 9))
+                pads = ((0, 0), (0, size - g[source].shape[1]))
+                node = Node(f"n{i}", "pad", [source], [f"y{i}"], registry["pad"].Attrs(pads, 0.0))
+                workspaces[node.name] = int(rng.integers(0, 20))
+            g.add(Tensor(f"y{i}", (1, size)))
+            g.nodes.append(node)
+            names.append(f"y{i}")
+        made = [n for n in names if n not in g.inputs]
+        g.outputs = [made[-1], *(n for n in made[:-1] if rng.random() < 0.2)]
+        from genn.frontend import separate_outputs
+
+        separate_outputs(g)
+        p = plan(g.verify(), workspaces)
+        assert p.arena >= p.lower_bound
+        check_plan(g, p, workspaces)
+
+
+def check(offsets: dict[str, int], arena: int = 64, **more) -> None:
+    nodes = more.get("nodes", [("n0", ["a"], ["b"], 0, False), ("n1", ["b"], ["c"], 0, False), ("n2", ["a", "c"], ["d"], 0, True)])
+    sizes = {"a": 16, "b": 16, "c": 16, "d": 16}
+    plan_check.check(nodes, sizes, offsets, arena, ["a"], ["d"], {"a": 4, "b": 4, "c": 4, "d": 4})
+
+
+def test_checker_accepts_a_sound_plan() -> None:
+    check({"a": 0, "b": 16, "c": 32, "d": 0})
+
+
+@pytest.mark.parametrize("offsets, arena, why", [
+    ({"a": 0, "b": 16, "c": 0, "d": 32}, 64, "damaged"),  # a is still to be read
+    ({"a": 0, "b": 8, "c": 32, "d": 48}, 64, "over its input"),
+    ({"a": 0, "b": 16, "c": 32, "d": 48}, 60, "outside"),
+    ({"a": 2, "b": 20, "c": 36, "d": 2}, 64, "aligned"),
+    ({"a": 0, "b": 16, "c": 32, "d": 4}, 64, "over its input"),
+])
+def test_checker_finds(offsets: dict[str, int], arena: int, why: str) -> None:
+    with pytest.raises(GennError, match=why):
+        check(offsets, arena)
+
+
+def test_checker_finds_a_workspace_in_the_way() -> None:
+    nodes = [("n0", ["a"], ["b"], 8, False), ("n1", ["b"], ["c"], 0, False), ("n2", ["a", "c"], ["d"], 0, True)]
+    with pytest.raises(GennError, match="workspace"):
+        check({"a": 0, "b": 16, "c": 32, "d": 0, "n0#ws": 12}, nodes=nodes)
