@@ -1,0 +1,428 @@
+"""From torch.export to a Graph in torch's own layout, because what the importer does not interpret it cannot get wrong.
+
+The program is made functional first (no in-place operator, dropout and dtype casts gone) while convolutions, pools and
+activations stay whole.  Each operator of the registry loads its own ATen overloads; here are only batch normalization,
+products with a constant matrix, and what has no meaning at inference.  Everything unsupported is reported at once.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
+
+from genn.errors import GennError, ModelError
+from genn.ir import Graph, Node, Source, Tensor
+from genn.ops import aten_table, registry
+from genn.passes.tools import BINARY, attrs_of, separate_outputs
+from genn.tracing import (
+    as_arguments,
+    live_nodes,
+    quiet,
+    refuse_dynamic,
+    shape_of,
+    source_of,
+    target_of,
+    trace,
+    unsupported_error,
+    where_of,
+)
+
+__all__ = ["Builder", "Ref", "as_arguments", "import_graph", "trace"]
+
+
+class Ref(str):
+    """A tensor's name in the graph being built."""
+
+    __slots__ = ()
+
+
+class Builder:
+    """What ``Op.load`` sees: the ATen node's arguments, and ``emit`` to append canonical nodes."""
+
+    def __init__(self, graph: Graph, values: Mapping[str, Any]) -> None:
+        self.graph = graph
+        self._values = values  # placeholder name -> (torch tensor, the user's name), for parameters, buffers, constants
+        self._env: dict[str, Any] = {}
+        self._node: fx.Node | None = None
+        self._source = Source()
+
+    # -- used by Op.load ---------------------------------------------------------------------------------------
+    def arguments(self, node: fx.Node) -> dict[str, Any]:
+        """Every argument by the name in the overload's schema, defaults filled in, tensors as Refs."""
+        target: Any = node.target
+        out: dict[str, Any] = {}
+        for i, arg in enumerate(target._schema.arguments):
+            if i < len(node.args) and not arg.kwarg_only:
+                value = node.args[i]
+            else:
+                value = node.kwargs.get(arg.name, arg.default_value if arg.has_default_value() else None)
+            out[arg.name] = self._resolve(value)
+        return out
+
+    def is_const(self, ref: str) -> bool:
+        return self.graph[ref].const is not None
+
+    def const_value(self, ref: str) -> np.ndarray:
+        value = self.graph[ref].const
+        if value is None:
+            raise ModelError(
+                f"{target_of(self._node)} needs a constant here, but {ref} is computed from the network's input",
+                str(self._source) or self.graph.name,
+                "make it a parameter or a buffer of the module",
+            )
+        return value
+
+    def const(self, name: str, array: np.ndarray) -> Ref:
+        """A new constant, stored as float32."""
+        prefix = f"{self._node.name}_" if self._node is not None else ""
+        return Ref(self.graph.const(prefix + name, np.asarray(array, np.float32)).name)
+
+    def shape(self, ref: str) -> tuple[int, ...]:
+        return self.graph[ref].shape
+
+    def scalar_or_ref(self, value: Any) -> Ref:
+        """Python numbers become constants of shape (1,); Refs stay."""
+        if isinstance(value, Ref):
+            return value
+        return self.const("scalar", np.array([value], np.float32))
+
+    def emit(self, op_name: str, inputs: Iterable[str], attrs: Any) -> Ref:
+        """Append one node; computed now where all its inputs are constants."""
+        op = registry[op_name]
+        refs = [Ref(i) for i in inputs]
+        if op_name in BINARY:
+            rank = max(len(self.shape(r)) for r in refs)
+            refs = [self._expand(r, rank) for r in refs]
+        (shape,) = op.shape(attrs, *(self.shape(r) for r in refs))
+        label = self._node.name if self._node is not None else op_name
+        consts = [self.graph[r].const for r in refs]
+        if all(c is not None for c in consts):
+            with np.errstate(all="ignore"):
+                value = op.ref_f(attrs, *(c[None] for c in consts if c is not None))[0]
+            return Ref(self.graph.const(label, value).name)
+        out = self.graph.add(Tensor(label, tuple(int(d) for d in shape)))
+        self.graph.nodes.append(Node(out.name, op_name, list(refs), [out.name], attrs, self._source))
+        return Ref(out.name)
+
+    def reshape(self, ref: str, shape: Iterable[int]) -> Ref:
+        shape = tuple(int(d) for d in shape)
+        return Ref(ref) if self.shape(ref) == shape else self.emit("reshape", [ref], attrs_of("reshape", shape))
+
+    def transpose(self, ref: str, perm: tuple[int, ...]) -> Ref:
+        return self.emit("transpose", [ref], attrs_of("transpose", tuple(perm)))
+
+    def nhwc(self, ref: str) -> Ref:
+        """N,C,H,W (or C,H,W) to N,H,W,C."""
+        shape = self.shape(ref)
+        if len(shape) == 3:
+            ref = self.reshape(ref, (1, *shape))
+        elif len(shape) != 4:
+            raise self._rank(ref, "3 or 4")
+        return self.transpose(ref, (0, 2, 3, 1))
+
+    def nchw(self, ref: str) -> Ref:
+        """N,H,W,C to N,C,H,W; an unbatched result loses its batch axis when the node has been loaded."""
+        return self.transpose(ref, (0, 3, 1, 2))
+
+    def to2d(self, ref: str) -> Ref:
+        """N,C,L (or C,L) to N,1,L,C."""
+        shape = self.shape(ref)
+        if len(shape) not in (2, 3):
+            raise self._rank(ref, "2 or 3")
+        n, c, length = shape if len(shape) == 3 else (1, *shape)
+        return self.transpose(self.reshape(ref, (n, c, 1, length)), (0, 2, 3, 1))
+
+    def from2d(self, ref: str, like: str) -> Ref:
+        """N,1,L,C to N,C,L, or to C,L where ``like`` (the tensor ``to2d`` was given) is unbatched."""
+        out = self.nchw(ref)
+        n, c, _, length = self.shape(out)
+        return self.reshape(out, (n, c, length) if len(self.shape(like)) == 3 else (c, length))
+
+    # -- used by import_graph ----------------------------------------------------------------------------------
+    def load(self, node: fx.Node, loader: Callable[[Builder, fx.Node], Any]) -> None:
+        self._node, self._source = node, source_of(node)
+        try:
+            result = loader(self, node)
+        except ModelError as error:
+            if error.where:
+                raise
+            raise ModelError(error.what, where_of(node), error.fix) from error
+        if isinstance(result, (list, tuple)):
+            self._env[node.name] = [r if r is None else Ref(r) for r in result]
+        else:
+            self._env[node.name] = self._as_exported(node, Ref(result))
+        self._node = None
+
+    def bind(self, node: fx.Node, value: Any) -> None:
+        self._env[node.name] = value
+
+    def result(self, node: Any) -> Ref:
+        """The tensor made for an fx node; parameters become constants at their first use."""
+        value = self._env.get(node.name)
+        if value is None:
+            if node.name not in self._values:
+                raise ModelError(f"{node.name} is used, but is not supported as a value", where_of(node))
+            value = self._env[node.name] = self._parameter(*self._values[node.name])
+        return value
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return self.result(value)
+        if isinstance(value, (list, tuple)):
+            return [self._resolve(v) for v in value]
+        return value
+
+    def _parameter(self, tensor: torch.Tensor, name: str) -> Ref:
+        where = f"parameter {name}"
+        if tensor.is_complex() or tensor.is_sparse or tensor.is_quantized:
+            raise ModelError(f"has type {tensor.dtype}, layout {tensor.layout}", where, "use a dense float32 tensor")
+        wide = tensor.detach().cpu().to(torch.float64).numpy()
+        if bad := int(np.sum(~np.isfinite(wide))):
+            raise ModelError(
+                f"{bad} of {wide.size} values are NaN or infinite", where, "train or load the weights again"
+            )
+        with np.errstate(over="ignore"):
+            value = wide.astype(np.float32)
+        if not np.all(np.isfinite(value)):
+            raise ModelError("values do not fit float32", where, "scale the weights down")
+        if changed := int(np.sum(value != wide)):
+            note = f"{name}: {changed} of {value.size} values were rounded from {tensor.dtype} to float32"
+            self.graph.meta.setdefault("notes", []).append(note)
+        return Ref(self.graph.const(name, value.reshape(tuple(tensor.shape) or (1,))).name)
+
+    def _as_exported(self, node: fx.Node, ref: Ref) -> Ref:
+        """Check the result's shape against torch's; a batch axis added for an unbatched input goes again."""
+        want = shape_of(node)
+        got = self.shape(ref)
+        if want is None or got == want:
+            return ref
+        if [d for d in got if d != 1] != [d for d in want if d != 1]:
+            raise GennError(f"{target_of(node)} was loaded with shape {got}, torch has {want}", where_of(node))
+        if self.is_const(ref) and not want:
+            return ref  # scalars are kept as (1,)
+        return self.reshape(ref, want)
+
+    def _expand(self, ref: Ref, rank: int) -> Ref:
+        shape = self.shape(ref)
+        return self.reshape(ref, (1,) * (rank - len(shape)) + shape)
+
+    def _rank(self, ref: str, want: str) -> ModelError:
+        return ModelError(
+            f"{target_of(self._node)} has an input of shape {self.shape(ref)}, {want} dimensions are supported",
+            str(self._source) or self.graph.name,
+        )
+
+
+# -- import ----------------------------------------------------------------------------------------------------
+
+
+def import_graph(exported: ExportedProgram, name: str) -> Graph:
+    """The program as a float32 Graph in torch's layout; ModelError names everything that stands in the way."""
+    refuse_dynamic(exported)
+    with quiet():
+        program = _decompose(exported.run_decompositions({}))
+    graph = Graph(name)
+    signature = program.graph_signature
+    kinds = {spec.arg.name: spec for spec in signature.input_specs if hasattr(spec.arg, "name")}
+    values: dict[str, tuple[torch.Tensor, str]] = {}
+    for arg, spec in kinds.items():
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) and spec.target:
+            stored = program.state_dict.get(spec.target)
+            values[arg] = (program.constants[spec.target] if stored is None else stored, spec.target)
+    builder = Builder(graph, values)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in kinds and kinds[node.name].kind == InputKind.USER_INPUT:
+            _input(graph, builder, node, kinds[node.name])
+        elif node.op == "call_function" and (loader := _loader(node)):
+            builder.load(node, loader)
+    _outputs(program, graph, builder)
+    graph.prune()
+    separate_outputs(graph)
+    return graph.verify()
+
+
+def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
+    if isinstance(spec.arg, ConstantArgument):
+        return
+    value = node.meta["val"]
+    if value.dtype != torch.float32:
+        raise ModelError(
+            f"has type {value.dtype}; inputs are float32",
+            f"graph input {node.name}",
+            "export the model after .float()" if value.is_floating_point() else "compute it from a float input",
+        )
+    graph.inputs.append(graph.add(Tensor(node.name, tuple(value.shape))).name)
+    builder.bind(node, Ref(graph.inputs[-1]))
+
+
+def _outputs(program: ExportedProgram, graph: Graph, builder: Builder) -> None:
+    produced = {n.name: n for n in program.graph.nodes}
+    for spec in program.graph_signature.output_specs:
+        if spec.kind == OutputKind.USER_INPUT_MUTATION:
+            continue  # an in-place operator on the input: the caller's tensor is not ours to change
+        if spec.kind != OutputKind.USER_OUTPUT:
+            raise ModelError(
+                f"the network changes {spec.target} while it runs",
+                fix="call .eval() before exporting, and keep no state in buffers",
+            )
+        if isinstance(spec.arg, ConstantArgument) and spec.arg.value is None:
+            continue
+        if not isinstance(spec.arg, TensorArgument):
+            raise ModelError(f"output {len(graph.outputs)} is no tensor: {spec.arg}", fix="return tensors only")
+        graph.outputs.append(builder.result(produced[spec.arg.name]))
+    if not graph.outputs:
+        raise ModelError("the network has no output", graph.name, "return a tensor from forward")
+
+
+def _decompose(program: ExportedProgram) -> ExportedProgram:
+    """Decompose exactly the operators nobody loads; what is unsupported even then is one error."""
+    missing = _unsupported(program)
+    if not missing:
+        return program
+    table = torch.export.default_decompositions()
+    simpler, todo = program, missing
+    for _ in range(4):
+        usable = {n.target: table[n.target] for n in todo if n.target in table}
+        if not usable:
+            break
+        try:
+            simpler = simpler.run_decompositions(usable)
+        except Exception:  # torch's own failure: what was missing before is what is reported
+            break
+        todo = _unsupported(simpler)
+        if not todo:
+            return simpler
+    left = {(where_of(n)) for n in todo}
+    raise unsupported_error([n for n in missing if n.target not in table or where_of(n) in left] or missing)
+
+
+def _unsupported(program: ExportedProgram) -> list[fx.Node]:
+    live = live_nodes(program)
+    return [n for n in program.graph.nodes if n.op == "call_function" and n in live and not _loader(n)] + [
+        n for n in program.graph.nodes if n.op == "get_attr" and n in live
+    ]
+
+
+# -- operators loaded here -------------------------------------------------------------------------------------
+
+
+def _same(b: Builder, node: fx.Node) -> Ref:
+    return b.result(node.args[0])
+
+
+def _getitem(b: Builder, node: fx.Node) -> Ref:
+    parent: Any = node.args[0]
+    values, index = b.result(parent), int(node.args[1])
+    if isinstance(values, Ref) and index == 0:
+        return values
+    if isinstance(values, Ref) or index >= len(values) or values[index] is None:
+        raise ModelError(
+            f"output {index} of {target_of(parent)} is not supported", where_of(node), "use its first output"
+        )
+    return values[index]
+
+
+def _batch_norm(b: Builder, node: fx.Node) -> Any:
+    """y = x * scale + shift per channel, kept in float64 beside the constants until it is folded."""
+    a = b.arguments(node)
+    if a.get("training") or a.get("running_mean") is None or a.get("running_var") is None:
+        raise ModelError(
+            "batch normalization over the batch's own statistics",
+            where_of(node),
+            "call .eval() before exporting, and keep track_running_stats on",
+        )
+    mean, var = (b.const_value(a[k]).astype(np.float64) for k in ("running_mean", "running_var"))
+    weight, bias = (b.const_value(a[k]).astype(np.float64) if a[k] is not None else None for k in ("weight", "bias"))
+    if np.any(var + a["eps"] <= 0):
+        raise ModelError(
+            "batch normalization has a negative variance", where_of(node), "train or load the weights again"
+        )
+    scale = (1.0 if weight is None else weight) / np.sqrt(var + a["eps"])
+    shift = (0.0 if bias is None else bias) - mean * scale
+    rank = len(b.shape(a["input"]))
+    y = a["input"]
+    for op, label, value in (("mul", "scale", scale), ("add", "shift", shift)):
+        shaped = value.reshape([-1 if i == 1 else 1 for i in range(rank)])
+        const = b.const(label, shaped)
+        b.graph.meta.setdefault("exact", {})[str(const)] = shaped
+        y = b.emit(op, [y, const], attrs_of(op))
+    target: Any = node.target
+    return y if len(target._schema.returns) == 1 else [y] + [None] * (len(target._schema.returns) - 1)
+
+
+def _matmul(b: Builder, node: fx.Node) -> Ref:
+    """A product with a constant matrix is a linear layer."""
+    a = b.arguments(node)
+    x: Ref = a["mat1"] if "mat1" in a else a["self"]
+    weight = b.const_value(a["mat2"] if "mat2" in a else a["other"]).T
+    bias = np.zeros(len(weight), np.float32)
+    if "mat1" in a:
+        bias = np.broadcast_to(b.const_value(a["self"]) * np.float32(a["beta"]), (1, len(weight)))[0]
+        weight = weight * np.float32(a["alpha"])
+    return b.emit("linear", [x, b.const("weight", weight), b.const("bias", bias)], attrs_of("linear"))
+
+
+def _is_matmul(node: fx.Node) -> bool:
+    """Only with a constant 2-d right side, judged by what feeds it (and for addmm, a constant bias row)."""
+    args: tuple[Any, ...] = node.args
+    right, left = args[-1], args[-2]
+    if len(shape_of(right) or ()) != 2 or not _is_param(right) or not shape_of(left):
+        return False
+    return len(args) == 2 or (_is_param(args[0]) and int(np.prod((shape_of(args[0]) or ())[:-1])) == 1)
+
+
+def _is_param(node: fx.Node) -> bool:
+    """Computed from placeholders that hold parameters, constants or buffers only."""
+    if node.op == "placeholder":
+        return node.name.startswith(("p_", "b_", "c_"))
+    return node.op == "call_function" and all(_is_param(n) for n in node.all_input_nodes)
+
+
+def _is_cast(node: fx.Node) -> bool:
+    """A cast to the type the value has already."""
+    before, after = (getattr(n.meta.get("val"), "dtype", None) for n in (node.args[0], node))
+    return before == after
+
+
+def _always(node: fx.Node) -> bool:
+    return True
+
+
+_Loader = Callable[[Builder, fx.Node], Any]
+_LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node], bool]]] = {
+    **{
+        f"aten.{n}.default": (_same, _always)
+        for n in ("clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "lift", "resolve_conj")
+    },
+    "aten.dropout.default": (_same, lambda n: len(n.args) < 3 or not n.args[2]),
+    "aten.feature_dropout.default": (_same, lambda n: len(n.args) < 3 or not n.args[2]),
+    "aten._assert_tensor_metadata.default": (lambda b, n: [], _always),
+    **{
+        f"aten.{n}": (_same, _is_cast)
+        for n in ("to.dtype", "to.dtype_layout", "_to_copy.default", "type_as.default", "to.other")
+    },
+    **{
+        f"aten.{n}.default": (_batch_norm, _always)
+        for n in ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_native_batch_norm_legit")
+    },
+    **{f"aten.{n}.default": (_matmul, _is_matmul) for n in ("mm", "addmm", "matmul")},
+}
+
+
+def _loader(node: fx.Node) -> _Loader | None:
+    if node.target is operator.getitem:
+        return _getitem
+    name = target_of(node)
+    if name in aten_table:
+        op = aten_table[name]
+        return lambda b, n: op.load(b, n)
+    if name in _LOCAL and _LOCAL[name][1](node):
+        return _LOCAL[name][0]
+    return None

@@ -1,0 +1,216 @@
+"""Fold what is linear, and what clamps, into the layer before: work done at conversion costs nothing on the device.
+
+Weights are folded in float64 and rounded once: a constant that was folded remembers its unrounded value until the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genn.ir import Graph, Node
+from genn.passes.layout import flatten_order, linear_readers, unflatten_maker
+from genn.passes.tools import CLAMPS, Index, attrs_of, exact, insert_after, insert_before, new_const
+
+INF = float("inf")
+
+
+def _only_into(graph: Graph, index: Index, node: Node) -> Node | None:
+    """The single reader of the node's output."""
+    return index.single(node.outputs[0])
+
+
+def _take_over(graph: Graph, first: Node, second: Node) -> None:
+    """``first`` now makes what ``second`` made; ``second`` is gone."""
+    first.outputs = list(second.outputs)
+    graph.nodes = [n for n in graph.nodes if n is not second]
+
+
+# -- transposes into linear ----------------------------------------------------------------------------------------
+
+
+def fold_flatten(graph: Graph) -> bool:
+    """transpose -> flatten -> linear: permute the columns of the weight instead."""
+    index = Index(graph)
+    for node in graph.nodes:
+        before = index.maker(node.inputs[0], "transpose") if node.op == "reshape" else None
+        readers = linear_readers(graph, index, node.outputs[0]) if before else None
+        if not before or not readers:
+            continue
+        x = before.inputs[0]
+        order = flatten_order(graph[x].shape, before.attrs.perm, graph[node.outputs[0]].shape)
+        if order is None:
+            continue
+        node.inputs = [x]
+        for linear, offset in readers:
+            _replace_columns(graph, linear, offset, order)
+        return True
+    return False
+
+
+def _replace_columns(graph: Graph, linear: Node, offset: int, order: np.ndarray) -> None:
+    """Column ``offset + j`` of the weight moves to ``offset + order[j]``."""
+    name = linear.inputs[1]
+    value, unrounded = graph[name].const, exact(graph, name)
+    assert value is not None
+    source = np.arange(value.shape[1])
+    source[offset + order] = offset + np.arange(len(order))
+    linear.inputs[1] = new_const(graph, name, value[:, source], unrounded[:, source])
+
+
+def fold_unflatten(graph: Graph) -> bool:
+    """linear -> reshape -> transpose: permute the rows of the weight instead."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "transpose":
+            continue
+        linear = unflatten_maker(graph, index, node.inputs[0])
+        if linear is None:
+            continue
+        shape = graph[node.inputs[0]].shape
+        order = np.arange(graph[node.inputs[0]].size).reshape(shape).transpose(node.attrs.perm).ravel()
+        for i in (1, 2):
+            name = linear.inputs[i]
+            value = graph[name].const
+            assert value is not None
+            linear.inputs[i] = new_const(graph, name, value[order], exact(graph, name)[order])
+        reshape = index.made[node.inputs[0]]
+        reshape.attrs = attrs_of("reshape", graph[node.outputs[0]].shape)
+        _take_over(graph, reshape, node)
+        return True
+    return False
+
+
+# -- padding -------------------------------------------------------------------------------------------------------
+
+
+def fold_pad(graph: Graph) -> bool:
+    """Zeros put around the image belong to the convolution's own padding."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "pad" or node.attrs.value != 0 or len(node.attrs.pads) != 4:
+            continue
+        conv = _only_into(graph, index, node)
+        batch, (top, bottom), (left, right), channels = node.attrs.pads
+        if conv is None or conv.op != "conv2d" or any((*batch, *channels)) or min(top, bottom, left, right) < 0:
+            continue
+        pad = tuple(a + b for a, b in zip(conv.attrs.pad, (top, bottom, left, right)))
+        conv.with_attrs(pad=pad)
+        conv.inputs[0] = node.inputs[0]
+        graph.nodes = [n for n in graph.nodes if n is not node]
+        return True
+    return False
+
+
+# -- batch normalization and other per-channel factors ---------------------------------------------------------------
+
+
+def fold_affine(graph: Graph) -> bool:
+    """conv2d or linear, then a factor or offset per output channel (batch normalization): one layer."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op not in ("conv2d", "linear") or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
+            continue
+        user = _only_into(graph, index, node)
+        if (
+            user is None
+            or user.op not in ("mul", "add", "sub")
+            or (user.inputs[1:] == node.outputs and user.op == "sub")
+        ):
+            continue
+        factor = _per_channel(graph, user, node.outputs[0])
+        if factor is None or any(graph[i].const is None for i in node.inputs[1:]):
+            continue
+        w, b = (exact(graph, i) for i in node.inputs[1:3])
+        if user.op == "mul":
+            w, b = w * factor.reshape([-1] + [1] * (w.ndim - 1)), b * factor
+        else:
+            b = b + (factor if user.op == "add" else -factor)
+        if not all(np.all(np.isfinite(v.astype(np.float32))) for v in (w, b)):
+            continue
+        if user.op == "mul":
+            node.inputs[1] = new_const(graph, node.inputs[1], w, w)
+        node.inputs[2] = new_const(graph, node.inputs[2], b, b)
+        node.with_attrs(lo=user.attrs.lo, hi=user.attrs.hi)
+        _take_over(graph, node, user)
+        return True
+    return False
+
+
+def _per_channel(graph: Graph, node: Node, x: str) -> np.ndarray | None:
+    """The node's constant operand beside ``x``, one float64 value for each entry of the last axis, if it is that."""
+    const = node.inputs[1] if node.inputs[0] == x else node.inputs[0]
+    shape = graph[x].shape
+    if graph[const].const is None or graph[node.outputs[0]].shape != shape or not shape:
+        return None
+    value = exact(graph, const)
+    if value.size != value.shape[-1]:
+        return None
+    return np.broadcast_to(value.reshape(-1), (shape[-1],))
+
+
+def affine_to_depthwise(graph: Graph) -> bool:
+    """A factor and an offset per channel that nothing takes in are a depthwise 1x1 convolution: one pass, not two."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "mul" or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
+            continue
+        x = node.inputs[0] if graph[node.inputs[1]].const is not None else node.inputs[1]
+        add = _only_into(graph, index, node)
+        if graph[x].const is not None or add is None or add.op != "add":
+            continue
+        scale, shift = _per_channel(graph, node, x), _per_channel(graph, add, node.outputs[0])
+        if scale is None or shift is None or (graph[node.inputs[1]].size == 1 and len(scale) > 1):
+            continue
+        shape, c = graph[x].shape, len(scale)
+        image = shape if len(shape) == 4 else (1, 1, int(np.prod(shape[:-1])), c)
+        weight = new_const(graph, f"{node.outputs[0]}_weight", scale.reshape(c, 1, 1, 1))
+        bias = new_const(graph, f"{node.outputs[0]}_bias", shift)
+        if image != shape:
+            x = insert_before(graph, node, "reshape", x, attrs_of("reshape", image))
+        node.op, node.inputs = "conv2d", [x, weight, bias]
+        node.attrs = attrs_of(
+            "conv2d", stride=(1, 1), pad=(0, 0, 0, 0), dilation=(1, 1), groups=c, lo=add.attrs.lo, hi=add.attrs.hi
+        )
+        _take_over(graph, node, add)
+        if image != shape:
+            insert_after(graph, node, "reshape", attrs_of("reshape", shape), image)
+        return True
+    return False
+
+
+# -- activations ---------------------------------------------------------------------------------------------------
+
+
+def fuse_clamp(graph: Graph) -> bool:
+    """relu, relu6 and hardtanh become limits of the operator before."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op not in CLAMPS and node.op != "clamp":
+            continue
+        user = _only_into(graph, index, node)
+        if user is None or user.op != "clamp":
+            continue
+        lo, hi = (min(max(v, user.attrs.lo), user.attrs.hi) for v in (node.attrs.lo, node.attrs.hi))
+        node.with_attrs(lo=lo, hi=hi)
+        _take_over(graph, node, user)
+        return True
+    return False
+
+
+def hoist_clamp(graph: Graph) -> bool:
+    """Maximum, then clamp is clamp, then maximum: move the clamp up to a layer that takes it in."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "clamp" or (pool := index.maker(node.inputs[0], "max_pool2d")) is None:
+            continue
+        before = index.maker(pool.inputs[0], *CLAMPS, "max_pool2d")
+        if before is None or _only_into(graph, index, pool) is None or _only_into(graph, index, before) is None:
+            continue
+        clamp, attrs = node.outputs[0], node.attrs
+        pool_out = graph[clamp].shape
+        graph.nodes = [n for n in graph.nodes if n is not node]
+        pool.outputs = [clamp]
+        assert graph[clamp].shape == pool_out
+        pool.inputs = [insert_before(graph, pool, "clamp", pool.inputs[0], attrs, node.source)]
+        return True
+    return False

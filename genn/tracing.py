@@ -1,0 +1,142 @@
+"""torch.export seen from outside: trace a module, find the user's line in a trace, say what a program cannot have.
+
+Kept apart from the import so that each is read in one sitting.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from genn.errors import GennError, ModelError
+from genn.ir import Source
+
+_TORCH = str(Path(torch.__file__).resolve().parent)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def trace(module: nn.Module, example_inputs: Any) -> ExportedProgram:
+    """Export a float32 copy of ``module`` in evaluation mode with fixed shapes."""
+    args, kwargs = as_arguments(example_inputs)
+    copied = copy.deepcopy(module).cpu().eval()
+    if any(p.is_floating_point() and p.dtype != torch.float32 for p in [*copied.parameters(), *copied.buffers()]):
+        copied = copied.float()
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(copied, args, kwargs)
+    except (GennError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        frame = _user_frame("".join(traceback.format_tb(error.__traceback__)))
+        raise ModelError(
+            f"torch.export cannot trace the model: {first.strip()}",
+            f"{type(module).__name__} ({frame[0]}:{frame[1]})" if frame else type(module).__name__,
+            "the forward function must not branch on values, and the example input must fit it",
+        ) from error
+
+
+def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A tensor, a tuple or list of tensors, or a dict of keyword arguments, as ``(args, kwargs)`` in float32."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(np.ascontiguousarray(value))
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            return value.float() if value.is_floating_point() else value
+        if isinstance(value, (list, tuple)):
+            return type(value)(leaf(v) for v in value)
+        return {k: leaf(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    if isinstance(example_inputs, dict):
+        return (), leaf(example_inputs)
+    if isinstance(example_inputs, (torch.Tensor, np.ndarray)):
+        example_inputs = (example_inputs,)
+    if not isinstance(example_inputs, (list, tuple)) or not example_inputs:
+        raise ModelError(
+            f"example input is a {type(example_inputs).__name__}", fix="give a tensor or a tuple of tensors"
+        )
+    return tuple(leaf(v) for v in example_inputs), {}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without torch's warnings about its own deprecated internals."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def refuse_dynamic(exported: ExportedProgram) -> None:
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and isinstance(value, torch.Tensor):
+            if symbols := [str(d) for d in value.shape if not isinstance(d, int)]:
+                raise ModelError(
+                    f"dimension {', '.join(symbols)} is dynamic in shape {[str(d) for d in value.shape]}",
+                    f"graph input {node.name}",
+                    "export with fixed shapes: every buffer is laid out at conversion",
+                )
+        elif node.op == "placeholder" and isinstance(value, torch.SymInt):
+            raise ModelError("is a dynamic integer", f"graph input {node.name}", "export with fixed shapes")
+
+
+def live_nodes(program: ExportedProgram) -> set[fx.Node]:
+    todo = [n for n in program.graph.nodes if n.op == "output"]
+    seen: set[fx.Node] = set()
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    return seen
+
+
+def unsupported_error(nodes: list[fx.Node]) -> ModelError:
+    rows = sorted({(target_of(n), where_of(n)) for n in nodes})
+    listed = "\n".join(f"  {op}  in {where}" for op, where in rows)
+    count = f"{len(rows)} operator{'s are' if len(rows) > 1 else ' is'} not supported"
+    return ModelError(f"{count}:\n{listed}\n", fix="replace them; `genn ops` lists what is supported")
+
+
+def source_of(node: fx.Node) -> Source:
+    """The module path and the last line of the user's own code; file names only, so that output is reproducible."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    fqn = str(stack[-1][0]) if stack else ""
+    fqn = re.sub(r"^L\['self'\]\.?", "", fqn)
+    frame = _user_frame(node.meta.get("stack_trace") or "")
+    return Source(fqn, Path(frame[0]).name, frame[1]) if frame else Source(fqn)
+
+
+def _user_frame(trace_text: str) -> tuple[str, int] | None:
+    for file, line in reversed(_FRAME.findall(trace_text)):
+        path = file.replace("\\", "/")
+        if not (path.startswith((_TORCH, "<")) or "-packages/torch/" in path or "/genn/" in path):
+            return Path(path).name, int(line)
+    return None
+
+
+def where_of(node: fx.Node) -> str:
+    return str(source_of(node)) or node.name
+
+
+def target_of(node: fx.Node | None) -> str:
+    return str(getattr(node, "target", "")) if node is None or node.op != "get_attr" else f"get_attr {node.target}"
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...] | None:
+    value = node.meta.get("val")
+    return tuple(int(d) for d in value.shape) if isinstance(value, torch.Tensor) else None
