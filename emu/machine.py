@@ -44,6 +44,9 @@ _ACCESS = {
     24: "execution of data",
 }
 _BKPT, _SVC = 7, 2
+_WFI = b"\x30\xbf"
+_HINTS = (b"\x10\xbf", b"\x20\xbf", _WFI)
+"""YIELD, WFE, WFI: Unicorn stops behind them, with an error for the first two."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,7 @@ class Machine:
     def _loop(self, pc: int, host: Semihost, budget: int) -> Fault | None:
         engine, left = self._engine, budget
         while True:
+            start = pc - 2  # where the run begins: a hint right before it has been served
             reason, text, left = engine.run(pc, left)
             self._spent = budget - max(left, 0)
             pc = engine.reg(arm.UC_ARM_REG_PC)
@@ -262,6 +266,10 @@ class Machine:
             if kind:
                 what = _ACCESS.get(kind, f"bad memory access {kind}")
                 return self._fault(f"{what} at 0x{address:08x} ({size} bytes)", pc)
+            if reason == "error" and pc - 2 != start and self._code(pc - 2, 2) in _HINTS:
+                if self._code(pc - 2, 2) == _WFI:
+                    return self._fault("the firmware waits for an interrupt that never comes (WFI)", pc - 2)
+                continue
             if reason != "interrupt":
                 return self._fault(f"undefined instruction ({text})" if text else "the engine stopped", pc)
             if engine.intno == _BKPT and self._engine.read(pc, 2) == b"\xab\xbe":
