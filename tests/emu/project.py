@@ -77,6 +77,6 @@ def write(folder: Path) -> Path:
     manifest = {"schema": 1, "generator": "by hand", "name": "tiny", "scheme": "float32", "model_sha256": "",
                 "options": {}, "arena": {"bytes": 64, "align": 8}, "inputs": [port("x", [1, 8], 0)],
                 "outputs": [port("z", [1, 4], 48)], "layers": [layer(0, "linear", 32), layer(1, "scale", 0)],
-                "files": {name: "" for name in files}}
+                "files": dict.fromkeys(files, "")}
     (folder / "genn.json").write_text(json.dumps(manifest))
     return folder

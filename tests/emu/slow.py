@@ -29,7 +29,7 @@ class Trace:
     """Width in bits of the quotient of the division that stands at this index of ``addresses``."""
 
 
-def trace(elf: Path, core: str) -> Trace:
+def trace(elf: Path, core: str, files: dict[str, bytes] | None = None) -> Trace:
     """Run until the firmware exits through semihosting."""
     image = emu.load(elf)
     uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
@@ -39,7 +39,7 @@ def trace(elf: Path, core: str) -> Trace:
     uc.mem_map(0xE000E000, 1 << 12)
     for segment in image.segments:
         uc.mem_write(segment.paddr, segment.data)
-    out = Trace()
+    out = Trace(host=Semihost({name: bytearray(data) for name, data in (files or {}).items()}))
 
     def on_code(_uc, address, size, _user):
         out.addresses.append(address)

@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 import slow
-from bench import build
 from programs import MAIN, PROGRAMS, START
 
 import emu
+from bench import build
 
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
 
@@ -41,7 +41,8 @@ def test_stepping_agrees(name, core, tmp_path, need_tool):
     (tmp_path / "main.c").write_text(MAIN)
     (tmp_path / "work.c").write_text(PROGRAMS[name])
     cc = need_tool("gcc")
-    subprocess.run([cc, "-O1", "-std=c99", "-ffp-contract=off", "-o", host, "main.c", "work.c"], cwd=tmp_path, check=True)
+    flags = ["-O1", "-std=c99", "-ffp-contract=off"]
+    subprocess.run([cc, *flags, "-o", host, "main.c", "work.c"], cwd=tmp_path, check=True)
     assert subprocess.run([host], capture_output=True, text=True, check=True).stdout == outputs.pop()
 
 
