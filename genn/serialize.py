@@ -55,9 +55,9 @@ def load(path: str | Path) -> Graph:
         raise ModelError(f"cannot be read: {error.strerror}", str(path), "run genn convert again") from None
     try:
         return loads(data)
-    except ModelError:
-        raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, GennError) as error:
+    except ModelError as error:
+        raise ModelError(error.what, error.where or str(path), error.fix) from None
+    except Exception as error:  # whatever bytes can provoke in the checks and the operators' shape rules
         raise ModelError(f"the graph is damaged ({error})", str(path), "run genn convert again") from None
 
 
