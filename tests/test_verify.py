@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ WEIGHTS = [RNG.standard_normal((12, 20)).astype(np.float32), RNG.standard_normal
 WEIGHTS[0][RNG.random((12, 20)) < 0.8] = 0  # sparse
 BIASES = [RNG.standard_normal(12).astype(np.float32), np.zeros(4, np.float32)]
 X = RNG.standard_normal((150, 20)).astype(np.float32)
-FOLDER = tempfile.TemporaryDirectory()
 
 
 def network() -> Graph:
@@ -263,7 +261,7 @@ def whole() -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_damaged_graph_file_is_a_sentence(data) -> None:
+def test_damaged_graph_file_is_a_sentence(tmp_path_factory, data) -> None:
     """Cut or changed anywhere: a ModelError or still a graph, never another exception."""
     raw = bytearray(whole())
     if data.draw(st.booleans()):
@@ -272,7 +270,7 @@ def test_damaged_graph_file_is_a_sentence(data) -> None:
         header = int.from_bytes(raw[:8], "little") + 8
         for _ in range(data.draw(st.integers(1, 4))):
             raw[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
-    path = Path(FOLDER.name) / "damaged"
+    path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(raw)
     try:
         serialize.load(path)

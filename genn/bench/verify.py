@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def bench(models: Sequence[str], schemes: Sequence[str] = SCHEMES, rounds: int =
                "cc": find_cc().version, "python": platform.python_version(), "rounds": rounds, "batch": BATCH}
     found, rows = [], []
     for name in models:
-        contestants = _contestants(name, schemes, threads)
-        rates = _rounds(contestants, rounds, seconds)
+        with tempfile.TemporaryDirectory(prefix="genn-bench-") as work:
+            rates = _rounds(_contestants(name, schemes, threads, Path(work)), rounds, seconds)
         one, batched = statistics.median(rates["torch, batch 1"]), statistics.median(rates[f"torch, batch {BATCH}"])
         for label, all_rates in rates.items():
             rate = statistics.median(all_rates)
@@ -53,7 +54,7 @@ def bench(models: Sequence[str], schemes: Sequence[str] = SCHEMES, rounds: int =
                   [Table("images per second", columns, rows)], lines)
 
 
-def _contestants(name: str, schemes: Sequence[str], threads: int) -> dict[str, Contestant]:
+def _contestants(name: str, schemes: Sequence[str], threads: int, work: Path) -> dict[str, Contestant]:
     """Functions that process some images and return how many."""
     import torch
 
@@ -66,11 +67,11 @@ def _contestants(name: str, schemes: Sequence[str], threads: int) -> dict[str, C
     out: dict[str, Contestant] = {}
     for scheme in schemes:
         model = api.convert(module, example, scheme, calibration, name="net")
-        host = load(model._place())
+        host = load(model.save(work / scheme))
         stored = host.manifest.encode(many)
-        out[f"C {scheme}, 1 thread"] = _host(host, stored, 1, model)
+        out[f"C {scheme}, 1 thread"] = _host(host, stored, 1)
         if threads > 1:
-            out[f"C {scheme}, {threads} threads"] = _host(host, stored, threads, model)
+            out[f"C {scheme}, {threads} threads"] = _host(host, stored, threads)
     tensor = torch.from_numpy(np.ascontiguousarray(many[:BATCH]))
 
     def single() -> int:
@@ -87,10 +88,10 @@ def _contestants(name: str, schemes: Sequence[str], threads: int) -> dict[str, C
     return {**out, "torch, batch 1": single, f"torch, batch {BATCH}": batched}
 
 
-def _host(host: HostModel, stored: list[np.ndarray], threads: int, owner: Any) -> Contestant:
+def _host(host: HostModel, stored: list[np.ndarray], threads: int) -> Contestant:
     outputs = [np.empty((IMAGES, *v.shape), v.np_dtype) for v in host.manifest.outputs]
 
-    def run(keep: Any = owner) -> int:
+    def run() -> int:
         host.module.run_into(stored, outputs, IMAGES, threads)
         return IMAGES
 
