@@ -24,20 +24,29 @@ struct genn_clip_s8 {
 
 GENN_INLINE void genn_clip_f32(const struct genn_clip_f32 *p, const float *x, float *y)
 {
-    for (int32_t i = 0; i < p->n; i++)
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->clamp == 0 || p->lo >= p->hi) /* a copy or a constant */
+            GENN_NO_LIBCALL;
         y[i] = genn_clamp_f32(x[i], p->clamp, p->lo, p->hi);
+    }
 }
 
 GENN_INLINE void genn_clip_s16(const struct genn_clip_s16 *p, const int16_t *x, int16_t *y)
 {
-    for (int32_t i = 0; i < p->n; i++)
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->lo == p->hi || (p->lo == -32768 && p->hi == 32767))
+            GENN_NO_LIBCALL;
         y[i] = (int16_t)genn_clamp_s32(x[i], p->lo, p->hi);
+    }
 }
 
 GENN_INLINE void genn_clip_s8(const struct genn_clip_s8 *p, const int8_t *x, int8_t *y)
 {
-    for (int32_t i = 0; i < p->n; i++)
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->lo == p->hi || (p->lo == -128 && p->hi == 127))
+            GENN_NO_LIBCALL;
         y[i] = (int8_t)genn_clamp_s32(x[i], p->lo, p->hi);
+    }
 }
 
 /* One slope per channel for values that are not positive; leaky ReLU has one channel. */
@@ -58,8 +67,10 @@ GENN_INLINE void genn_prelu_f32(const struct genn_prelu_f32 *p, const float *x, 
 {
     for (int32_t o = 0; o < p->outer; o++) {
         for (int32_t c = 0; c < p->channels; c++) {
-            for (int32_t i = 0; i < p->inner; i++)
+            for (int32_t i = 0; i < p->inner; i++) {
+                GENN_NO_LIBCALL; /* a slope of 1 */
                 y[i] = x[i] > 0.0f ? x[i] : x[i] * slope[c];
+            }
             x += p->inner;
             y += p->inner;
         }
@@ -74,6 +85,7 @@ GENN_INLINE void genn_prelu_s16(const struct genn_prelu_s16 *p, const int16_t *x
                 const int32_t v = x[i] - p->zero;
                 const int32_t r = v > 0 ? (v * p->pos_mult + p->pos_offset) >> p->pos_shift
                                         : (v * mult[c] + p->neg_offset) >> p->neg_shift;
+                GENN_NO_LIBCALL; /* a slope of 1 or 0 */
                 y[i] = (int16_t)genn_clamp_s32(r, p->lo, p->hi);
             }
             x += p->inner;
@@ -90,6 +102,7 @@ GENN_INLINE void genn_prelu_s8(const struct genn_prelu_s8 *p, const int8_t *x, c
                 const int32_t v = x[i] - p->zero;
                 const int32_t r = v > 0 ? (v * p->pos_mult + p->pos_offset) >> p->pos_shift
                                         : (v * mult[c] + p->neg_offset) >> p->neg_shift;
+                GENN_NO_LIBCALL; /* a slope of 1 or 0 */
                 y[i] = (int8_t)genn_clamp_s32(r, p->lo, p->hi);
             }
             x += p->inner;

@@ -61,8 +61,8 @@ class Interpolation:
 def interpolation(f: Real, x: QParams, y: QParams) -> Interpolation:
     """The smallest table (2**4 to 2**10 segments) that is off by at most one from the correctly rounded output.
 
-    If none is, the largest.  The table covers [-2**(r-1), 2**(r-1)) with the least r outside of which the rounded
-    function is constant, so that a wide input range costs sigmoid no precision.
+    If none is, the one with the least error.  The table covers [-2**(r-1), 2**(r-1)) with the least r outside of which
+    the rounded function is constant, so that a wide input range costs sigmoid no precision.
     """
     xs, want = inputs(x), exact(f, x, y)
     rounded = np.floor(want + 0.5)

@@ -6,7 +6,7 @@ The integer meaning (``genn_softmax.h`` says the same): with d = max - x,
 * the sum in uint32, every term scaled by 2**(17 + up) with ``up`` as large as the row's length allows,
 * the sum rounded to 16 bits; softmax multiplies by its reciprocal (16 bits), log_softmax adds its logarithm.
 
-Error against float64 of the same integers: softmax int8 0.52 LSB of 1/256, int16 2.5 LSB of 2**-15; log_softmax int8
+Error against float64 of the same integers: softmax int8 0.51 LSB of 1/256, int16 3 LSB of 2**-15; log_softmax int8
 0.6 LSB (at output steps of 2**-6 or more), int16 1.5 LSB (at output steps of 2**-13 or more).
 """
 
