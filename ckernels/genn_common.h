@@ -17,11 +17,15 @@
 #endif
 #endif
 
-/* float32 has one meaning: no fused multiply-add, whatever the compiler's default is. */
+/* float32 has one meaning: no fused multiply-add, whatever the compiler's default is.  GCC 12's vectorizer makes
+ * vfmaddsub of a multiplication and an addition of constants of mixed signs even then, so it must not have them. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
+#if defined(__FMA__)
+#pragma GCC target("no-fma,no-avx512f")
+#endif
 #endif
 
 #if defined(__GNUC__)

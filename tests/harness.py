@@ -39,11 +39,11 @@ def subject(module: nn.Module, shapes: list[tuple[int, ...]], label: str = "", s
     module = module.eval()
     rng = np.random.default_rng(seed)
     draws = [(rng.standard_normal((SAMPLES, *s)) * spread).astype(np.float32) for s in shapes]
-    graph = passes.canonicalize(frontend.import_graph(frontend.trace(module, tuple(torch.from_numpy(d[0]) for d in draws)), "net"))
+    graph = passes.canonicalize(frontend.import_graph(frontend.trace(module, tuple(torch.from_numpy(d[0]).clone() for d in draws)), "net"))
     rows = []
     with torch.no_grad():
         for s in range(SAMPLES):
-            out = module(*(torch.from_numpy(d[s]) for d in draws))
+            out = module(*(torch.from_numpy(d[s]).clone() for d in draws))
             rows.append([o.numpy() for o in (out if isinstance(out, tuple | list) else (out,))])
     expected = [np.stack([r[i] for r in rows]) for i in range(len(rows[0]))]
     return Subject(label, graph, dict(zip(graph.inputs, draws, strict=True)), expected)

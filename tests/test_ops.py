@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from genn import paths
 from genn.ir import SCHEMES
@@ -24,6 +25,7 @@ _made: dict[str, list[harness.Subject]] = {}
 
 def subjects(name: str) -> list[harness.Subject]:
     if name not in _made:
+        torch.manual_seed(7)
         cases = registry[name].samples(np.random.default_rng(7))
         _made[name] = [harness.subject(c.module, list(c.shapes), f"{name} {c.label}", i) for i, c in enumerate(cases)]
     return _made[name]
