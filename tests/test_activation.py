@@ -389,8 +389,9 @@ def forms() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
         "clamp": lambda x: torch.clamp(x, -1, 2), "clamp min": lambda x: x.clamp(min=0.5),
         "clamp max": lambda x: x.clamp(max=-0.1), "clamp_min": lambda x: torch.clamp_min(x, 0.3),
         "clamp_max": lambda x: x.clamp_max(0.3), "clip": lambda x: x.clip(0, 1),
-        "crossed": lambda x: x.clamp(1.0, 0.25), "torch.relu": torch.relu, "relu_": lambda x: (x * 1).relu_(), "F.relu6": tf.relu6,
-        "F.hardtanh": lambda x: tf.hardtanh(x, -2.0, 2.0), "F.leaky_relu": lambda x: tf.leaky_relu(x, 0.3),
+        "crossed": lambda x: x.clamp(1.0, 0.25), "torch.relu": torch.relu, "relu_": lambda x: (x * 1).relu_(),
+        "F.relu6": tf.relu6, "F.hardtanh": lambda x: tf.hardtanh(x, -2.0, 2.0),
+        "F.leaky_relu": lambda x: tf.leaky_relu(x, 0.3),
         "expit": torch.special.expit, "sigmoid_": lambda x: (x * 1).sigmoid_(), "tanh_": lambda x: (x * 1).tanh_(),
         "log_softmax": lambda x: x.log_softmax(-2), "special": lambda x: torch.special.log_softmax(x, 1),
     }  # fmt: skip
