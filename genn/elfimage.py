@@ -224,8 +224,8 @@ def pieces(section: Section, inputs: list[InputSection], first: frozenset[str]) 
         yield from between(cursor, section.end)
 
 
-def references(section: Section) -> Iterator[tuple[int, int]]:
-    """(address, target) of every branch with a target in its code, and of every word in its literal pools.
+def references(section: Section) -> Iterator[tuple[int, int, bool]]:
+    """(address, target, True) of every direct branch of its code, (address, word, False) of its literal pools.
 
     Mapping symbols tell code from pools; a section without them is taken for code.
     """
@@ -241,7 +241,7 @@ def references(section: Section) -> Iterator[tuple[int, int]]:
         if code:
             for address, _size, mnemonic, operands in decoder.disasm_lite(data, start):
                 if mnemonic[:1] == "b" and operands[:1] == "#":
-                    yield address, int(operands[1:], 0) & ~1
+                    yield address, int(operands[1:], 0) & ~1, True
         else:
             for offset in range(-start % 4, len(data) - 3, 4):
-                yield start + offset, struct.unpack_from("<I", data, offset)[0] & ~1
+                yield start + offset, struct.unpack_from("<I", data, offset)[0], False

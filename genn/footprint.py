@@ -245,7 +245,8 @@ def _weigh(image: Image, manifest: dict[str, Any] | None) -> Footprint:
             rows.append(Row(section.name, piece.start, size, label, piece.file, group, in_flash, in_ram, layer, part))
     found = {_base(row.symbol) for row in rows if row.layer is not None}
     for symbol, (_, part) in owners.items():
-        if symbol not in found:
+        # A layer's constants are static: the compiler may have folded them into the code, and then they are gone.
+        if symbol not in found and part != "constants":
             what = f"the ELF has no {'function' if part == 'code' else 'object'} {symbol}"
             raise ModelError(what, str(image.path), "it was built from another network; build it again")
     sections = [
@@ -302,12 +303,16 @@ def _with_callers(rows: list[Row], image: Image) -> list[Row]:
         i = bisect.bisect_right(starts, address) - 1
         return i if i >= 0 and address < rows[i].address + rows[i].size else None
 
+    code = {s.name for s in image.sections.values() if s.executable}
     edges: dict[int, set[int]] = {}
     for section in image.sections.values():
         if section.executable:
-            for address, target in references(section):
+            for address, target, is_code in references(section):
                 source, sink = at(address), at(target)
-                if source is not None and sink is not None and source != sink:
+                if source is None or sink is None or source == sink:
+                    continue
+                # A word of a pool may be any number: it counts where it is exactly the address of a constant.
+                if is_code or (rows[sink].section not in code and rows[sink].address == target):
                     edges.setdefault(source, set()).add(sink)
     for i, row in enumerate(rows):
         if row.group == "veneers" and (sink := by_symbol.get(row.symbol[2:].removesuffix("_veneer"))) is not None:
@@ -324,7 +329,7 @@ def _with_callers(rows: list[Row], image: Image) -> list[Row]:
                 todo.append(sink)
         for i in seen:
             reached.setdefault(i, set()).add(row.layer)
-    shared = ("kernels", "runtime", "veneers", "network")
+    shared = ("kernels", "runtime", "veneers")
     named = []
     for i, row in enumerate(rows):
         if row.group in shared and i in reached:
