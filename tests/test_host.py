@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import handmade
 import numpy as np
 import pytest
 
@@ -15,6 +14,7 @@ from genn import host, host_build
 from genn.errors import CheckFailed, FirmwareError, ModelError, ToolchainError, UsageError
 from genn.host import HostProcess, load
 from genn.manifest import read_manifest
+from tests import handmade
 
 pytestmark = pytest.mark.gcc
 W = np.array([1, 2, 3, 4, -1, -2, -3, -4])

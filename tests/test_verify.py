@@ -197,10 +197,10 @@ def test_emulator_equals_reference(saved, target: str, need_tool) -> None:
 
 @pytest.mark.arm
 @pytest.mark.qemu
-def test_qemu_that_does_not_end(saved, need_tool) -> None:
+def test_qemu_that_does_not_end(tmp_path: Path, need_tool) -> None:
     need_tool("arm-none-eabi-gcc")
     need_tool("qemu-system-arm")
-    _, folder = saved
+    folder = model("int8").save(tmp_path / "net")
     source = folder / "net.c"
     text = source.read_text()
     at = text.index("{", text.index("int net_run("))
