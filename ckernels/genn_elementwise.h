@@ -48,22 +48,21 @@ GENN_INLINE void genn_mul_f32(const struct genn_elementwise_f32 *p, const float 
 
 GENN_INLINE int32_t genn_add_one(const struct genn_add *p, int32_t a, int32_t b)
 {
-    if (p->mult_a == 0 || p->mult_b == 0) /* then it may be a copy */
-        GENN_NO_LIBCALL;
+    GENN_NO_LIBCALL; /* x - x would become memset, x + 0 memcpy */
     const int32_t v = genn_affine(a, p->mult_a, p->pre_a) + genn_affine(b, p->mult_b, p->pre_b) + p->offset;
     return genn_clamp_s32(v >> p->shift, p->lo, p->hi);
 }
 
 GENN_INLINE int32_t genn_mul_one(const struct genn_mul *p, int32_t a, int32_t b)
 {
-    if (p->mult == 0) /* then it is a fill */
-        GENN_NO_LIBCALL;
+    GENN_NO_LIBCALL;
     const int32_t v = (a - p->zero_a) * (b - p->zero_b) * p->mult + p->offset;
     return genn_clamp_s32(v >> p->shift, p->lo, p->hi);
 }
 
 GENN_INLINE int32_t genn_scalar_one(const struct genn_scalar *p, int32_t x)
 {
+    GENN_NO_LIBCALL;
     return genn_clamp_s32((genn_affine(x, p->mult, p->pre) + p->offset) >> p->shift, p->lo, p->hi);
 }
 
@@ -93,18 +92,14 @@ GENN_INLINE void genn_mul_s8(const struct genn_mul *p, const int8_t *a, const in
 
 GENN_INLINE void genn_scalar_s16(const struct genn_scalar *p, const int16_t *x, int16_t *y)
 {
-    for (int32_t i = 0; i < p->n; i++) {
-        GENN_NO_LIBCALL;
+    for (int32_t i = 0; i < p->n; i++)
         y[i] = (int16_t)genn_scalar_one(p, x[i]);
-    }
 }
 
 GENN_INLINE void genn_scalar_s8(const struct genn_scalar *p, const int8_t *x, int8_t *y)
 {
-    for (int32_t i = 0; i < p->n; i++) {
-        GENN_NO_LIBCALL;
+    for (int32_t i = 0; i < p->n; i++)
         y[i] = (int8_t)genn_scalar_one(p, x[i]);
-    }
 }
 
 #endif

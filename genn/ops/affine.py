@@ -149,7 +149,7 @@ class Average:
     """Constants that turn a sum of centred integers into an average; ``mult`` has one entry per divisor.
 
     pre < 0: ``clamp((sum * mult + offset) >> shift)``; else ``numerics.requantize(sum << pre, ..)``.
-    bound: proven largest magnitude of any intermediate.  error: bound on |y - exact| in output steps, rounding included.
+    bound: proven largest magnitude of any intermediate.  error: bound on |y - exact| in output steps.
     """
 
     mult: np.ndarray

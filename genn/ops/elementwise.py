@@ -309,7 +309,7 @@ class Mul(Binary):
 
     def tensor_rule(self, node, graph, qs):
         y = out_tensor(node, graph)
-        return _mul_int8(y, *qs) if graph.scheme == "int8" else _mul_int16(y, *qs)
+        return mul_int8(y, *qs) if graph.scheme == "int8" else mul_int16(y, *qs)
 
     def rule_ref(self, rule, xs, lo, hi):
         acc = (xs[0] - rule.zeros[0]) * (xs[1] - rule.zeros[1]) * rule.mult
@@ -333,7 +333,7 @@ class Mul(Binary):
         yield Case(function_module(lambda x: (x + 0.5).mul_(2)), [(1, 6)], "in place")
 
 
-def _mul_int8(y: Tensor, a: QParams, b: QParams) -> MulRule:
+def mul_int8(y: Tensor, a: QParams, b: QParams) -> MulRule:
     """A 14-bit multiplier, so that 17-bit products of centred operands stay inside 31 bits."""
     assert y.q is not None
     if float(a.scale) * float(b.scale) > float(y.q.scale):  # an output step finer than the step of a product
@@ -346,7 +346,7 @@ def _mul_int8(y: Tensor, a: QParams, b: QParams) -> MulRule:
     return MulRule((a.zero_point, b.zero_point), mult[0], shift, offset, bound, 0.5 + reach * 2.0 ** -(shift + 1))
 
 
-def _mul_int16(y: Tensor, a: QParams, b: QParams) -> MulRule:
+def mul_int16(y: Tensor, a: QParams, b: QParams) -> MulRule:
     """The product's scale is a power of two already: one rounding shift."""
     assert y.q is not None
     f = a.shift + b.shift

@@ -273,8 +273,10 @@ class Concat(Op):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch
 
-        cases: list[tuple[int, list[Shape]]] = [(1, [(1, 3, 4), (1, 2, 4)]), (-1, [(1, 3, 4), (1, 3, 1), (1, 3, 2)]), (1, [(1, 5), (1, 1)]),
-            (2, [(1, 2, 3, 4), (1, 2, 1, 4)]), (1, [(1, 2, 3, 4), (1, 5, 3, 4), (1, 1, 3, 4)])]
+        cases: list[tuple[int, list[Shape]]] = [
+            (1, [(1, 3, 4), (1, 2, 4)]), (-1, [(1, 3, 4), (1, 3, 1), (1, 3, 2)]), (1, [(1, 5), (1, 1)]),
+            (2, [(1, 2, 3, 4), (1, 2, 1, 4)]), (1, [(1, 2, 3, 4), (1, 5, 3, 4), (1, 1, 3, 4)]),
+        ]
         for dim, shapes in cases:
             yield Case(function_module(lambda *xs, dim=dim: torch.cat(xs, dim)), shapes, f"cat {dim}")
         yield Case(function_module(lambda x: torch.cat([x, 3 * x, x], 1)), [(1, 4)], "cat of two scales, one twice")

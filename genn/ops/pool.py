@@ -77,7 +77,7 @@ def sum_q(x: np.ndarray, rows: Windows, cols: Windows) -> np.ndarray:
     return sum(np.where(inside, v, 0) for v, inside in taps(x, rows, cols))  # type: ignore[return-value]
 
 
-# -- averages -----------------------------------------------------------------------------------------------------------
+# -- averages ----------------------------------------------------------------------------------------------------------
 class Averaging(Op):
     """What the averages share: QParams and the float32 or integer last step."""
 
@@ -287,9 +287,10 @@ class MaxPool2d(Op):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         from torch import nn
 
-        for args, shape in [((2,), (1, 3, 8, 8)), ((3, 2, 1), (1, 4, 7, 9)), (((2, 3), (1, 2), (1, 0)), (1, 1, 5, 6)),
-                            ((3, 1, 1, 2), (1, 2, 9, 8)), ((2, 2, 0, 1, False, True), (1, 3, 5, 7)), ((1,), (1, 5, 3, 4)),
-                            ((3, 2, 1, 1, False, True), (1, 2, 6, 6)), ((2, 3), (1, 1, 2, 11)), ((2,), (3, 6, 4))]:
+        for args, shape in [((2,), (1, 3, 8, 8)), ((3, 2, 1), (1, 4, 7, 9)),
+                            (((2, 3), (1, 2), (1, 0)), (1, 1, 5, 6)),
+                            ((3, 1, 1, 2), (1, 2, 9, 8)), ((2, 2, 0, 1, False, True), (1, 3, 5, 7)),
+                            ((1,), (1, 5, 3, 4)), ((3, 2, 1, 1, False, True), (1, 2, 6, 6)), ((2, 3), (1, 1, 2, 11)), ((2,), (3, 6, 4))]:
             yield Case(nn.MaxPool2d(*args), [shape], f"2d {args}")
         for args, shape in [((2,), (1, 3, 9)), ((3, 2, 1), (1, 2, 10)), ((3, 1, 1, 2), (1, 2, 9)), ((2,), (4, 6)),
                             ((2, 2, 1, 1, False, True), (1, 1, 5))]:
@@ -339,7 +340,8 @@ class AvgPool2d(WindowAverage):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         from torch import nn
 
-        for args, shape in [((2,), (1, 3, 8, 8)), ((3, 2, 1), (1, 4, 7, 9)), ((3, 2, 1, False, False), (1, 4, 7, 9)),
+        for args, shape in [((2,), (1, 3, 8, 8)), ((3, 2, 1), (1, 4, 7, 9)),
+                            ((3, 2, 1, False, False), (1, 4, 7, 9)),
                             (((2, 3), (1, 2), (1, 0)), (1, 1, 5, 6)), ((3, 2, 1, True), (1, 2, 6, 8)),
                             ((3, 2, 1, True, False), (1, 2, 6, 8)), ((3, 2, 0, False, True, 5), (1, 2, 7, 7)),
                             ((3, 2, 1, True, False, 2), (1, 2, 6, 6)), ((2, 3, 0, True), (1, 1, 6, 10)),
@@ -457,7 +459,8 @@ class Mean(Averaging):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         for axes, keep, shape in [((2, 3), False, (1, 3, 7, 7)), ((2, 3), True, (1, 3, 5, 4)), ((1,), False, (1, 6, 5)),
                                   ((-1,), True, (1, 6, 5)), ((1, 3), False, (1, 2, 3, 4)), ((2,), False, (1, 3, 1, 2)),
-                                  ((1, 3, 5), True, (1, 2, 3, 4, 2, 3)), ((0,), False, (1, 5)), ((1,), False, (1, 1000))]:
+                                  ((1, 3, 5), True, (1, 2, 3, 4, 2, 3)), ((0,), False, (1, 5)),
+                                  ((1,), False, (1, 1000))]:
             module = function_module(lambda x, axes=axes, keep=keep: x.mean(axes, keep))
             yield Case(module, [shape], f"{axes} {keep}")
         yield Case(function_module(lambda x: x.mean()), [(1, 3, 4)], "all")
