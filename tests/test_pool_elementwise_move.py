@@ -155,7 +155,7 @@ def stored(rng: np.random.Generator, q: QParams) -> np.ndarray:
 
 @pytest.mark.parametrize("scheme", ["int16", "int8"])
 def test_rules_keep_their_error_for_any_scales(scheme):
-    """Sums, products and averages: inside the stated error wherever the result does not saturate, and inside 32 bits."""
+    """Sums, products and averages: inside the stated error where nothing saturates, and inside 32 bits."""
     rng = np.random.default_rng(11)
     for _ in range(400):
         a, b, q = (random_q(rng, scheme) for _ in range(3))

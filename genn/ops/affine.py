@@ -101,10 +101,11 @@ def _affine_int16(y: Tensor, terms: Sequence[tuple[QParams, float]], const: floa
     assert y.q is not None
     if any(abs(f) != 1 for _, f in terms):
         return _scale_int16(y, terms[0][0], terms[0][1], const)
-    f, fy = max(q.shift for q, _ in terms), y.q.shift
+    fy = y.q.shift
+    f = min(max(q.shift for q, _ in terms), fy + 30)
     while True:
-        fy = min(fy, f)
-        shift = min(f - fy, 30)
+        fy = min(fy, f)  # a result finer than its operands has no meaning
+        shift = f - fy
         mult = [round(s) << max(0, f - q.shift) for q, s in terms]
         pre = [min(max(0, q.shift - f), 30) for q, _ in terms]
         offset = math.floor(const * 2.0**f + 0.5) + ((1 << shift) >> 1)
