@@ -65,14 +65,16 @@ cdef enum Reason:
 REASONS = {RAN: "error", INTERRUPT: "interrupt", BUDGET: "budget", OUTSIDE: "outside"}
 DIVISION_OUTCOMES = DIV_OUTCOMES
 
-cdef struct Record:
-    uint64_t count          # times the block began
-    uint64_t taken          # times the next block began elsewhere than at this one's end
-
 cdef struct Info:
     uint32_t size           # bytes, as the engine translated it; 0: never seen
     uint16_t length         # instructions in it
     uint16_t entry          # 1 + bank that begins here
+
+cdef struct Record:
+    Info info               # a copy for each bank, so that the hot path touches one cache line
+    uint64_t count          # times the block began
+    uint64_t taken          # times the next block began elsewhere than at this one's end
+    uint64_t unused         # 32 bytes in all
 
 cdef struct Frame:
     uint32_t bank, ret, sp
@@ -206,10 +208,12 @@ cdef uint32_t walk(State *s, uint32_t addr, uint32_t size) noexcept nogil:
     return 0
 
 
-cdef uint32_t meet(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
-    """First sight of a block (or of another length of it): note it, and return the index of its record."""
+cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
+    """Index of this block's records; a block that nobody has seen (or another length of one) is noted first."""
     cdef uint32_t i, at = idx
     cdef uint32_t *grown
+    if s.info[idx].size == size:
+        return idx
     if s.info[idx].size != 0:
         for i in range(s.aliases):
             if s.alias_of[i] == idx and s.info[s.total + i].size == size:
@@ -233,6 +237,13 @@ cdef uint32_t meet(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcep
     s.seen[s.seen_n] = at
     s.seen_n += 1
     return at
+
+
+cdef Record *meet(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
+    """The running bank's record of a block that it sees for the first time, or in another length than the first."""
+    cdef Record *r = &s.records[number_of(s, idx, addr, size)]
+    r.info = s.info[r - s.records]
+    return r
 
 
 cdef void use_bank(State *s, uint32_t bank) noexcept nogil:
@@ -275,7 +286,6 @@ cdef void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) n
     cdef State *s = <State *>user
     cdef uint32_t addr = <uint32_t>address
     cdef uint32_t idx = (addr - s.lo) >> 1
-    cdef Info *f
     cdef Record *r
     if unlikely(idx >= s.halfwords):
         idx = place(s, addr)
@@ -284,23 +294,24 @@ cdef void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) n
             s.outside = addr
             uc_emu_stop(uc)
             return
-    f = &s.info[idx]
-    if unlikely(f.size != size):
-        idx = meet(s, idx, addr, size)
-        f = &s.info[idx]
+    r = &s.records[idx]
+    if unlikely(r.info.size != size):
+        r = meet(s, idx, addr, size)
         if s.pending_n:
             s.reason = SITES
             uc_emu_stop(uc)
             return
-    if unlikely(s.budget < f.length):
+    if unlikely(s.budget < r.info.length):
         s.reason = BUDGET
         uc_emu_stop(uc)
         return
-    s.budget -= f.length
+    s.budget -= r.info.length
     s.prev_taken[0] += (addr != s.prev_end)
-    if unlikely(f.entry != 0 or addr == s.ret):
-        switch_bank(s, uc, addr, f.entry)
-    r = &s.records[idx]
+    if unlikely(r.info.entry != 0 or addr == s.ret):
+        switch_bank(s, uc, addr, r.info.entry)
+        r = &s.records[idx]
+        if r.info.size != size:
+            r = meet(s, idx, addr, size)
     r.count += 1
     s.prev_taken = &r.taken
     s.prev_end = addr + size

@@ -9,6 +9,10 @@ _V6M_32BIT = "BL, MRS, MSR, DMB, DSB, ISB and UDF are the only 32-bit instructio
 
 def missing(image: Image, core: str, fpu: bool) -> tuple[int, str] | None:
     """(address, what) of the first instruction in the image's code that the core lacks."""
+    arm = next((a for a, kind in image.marks if kind == "a" and any(
+        s.executable and s.vaddr <= a < s.vaddr + len(s.data) for s in image.segments)), None)
+    if arm is not None:
+        return arm, "the Arm instruction set: a library for another core was linked"
     check = _v6m if core in ("cortex-m0", "cortex-m0plus") else None
     dsp = core not in ("cortex-m3",)
     for base, data in image.code_ranges():

@@ -89,6 +89,8 @@ def test_scan_for_what_the_core_lacks(tmp_path, need_tool):
         emu.Machine(elf, core="cortex-m4")
     base = "mla r0, r1, r2, r3; smull r0, r1, r2, r3; clz r0, r1; rev.w r0, r1; uxtb.w r8, r9; ssat r0, #3, r1"
     emu.Machine(bad(tmp_path / "base", base, "cortex-m4"), core="cortex-m3")
+    with pytest.raises(emu.Fault, match="the Arm instruction set"):
+        emu.Machine(bad(tmp_path / "arm", ".arch armv7-a; .arm; nop; .thumb", "cortex-m4"), core="cortex-m4")
     elf = bad(tmp_path / "fpu", "vadd.f32 s0, s1, s2; vldr d0, [r0]", "cortex-m4")
     emu.Machine(elf, core="cortex-m4", fpu=True)
     with pytest.raises(emu.Fault, match="without an FPU"):
