@@ -35,7 +35,7 @@ class Value:
 
     @property
     def np_dtype(self) -> np.dtype:
-        return NP_DTYPE[self.dtype]
+        return np.dtype(self.dtype).newbyteorder("<")
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def _value(item: dict[str, Any], name: str, arena: int) -> Value:
     layout = tuple(int(i) for i in item.get("layout") or ())
     if layout and sorted(layout) != list(range(len(shape))):
         raise ValueError(f"{name} has no permutation as its layout")
-    size = int(np.prod(shape, dtype=np.int64)) * NP_DTYPE[dtype].itemsize
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if int(item["bytes"]) != size or min(shape, default=1) < 0:
         raise ValueError(f"{name} has {item['bytes']} bytes, its shape says {size}")
     offset = int(item["offset"])
