@@ -8,7 +8,8 @@ products with a constant matrix, and what has no meaning at inference.  Everythi
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Ref(str):
 class Builder:
     """What ``Op.load`` sees: the ATen node's arguments, and ``emit`` to append canonical nodes."""
 
-    def __init__(self, graph: Graph, values: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, values: dict[str, Any]) -> None:
         self.graph = graph
         self._values = values  # placeholder name -> (torch tensor, the user's name), for parameters, buffers, constants
         self._env: dict[str, Any] = {}
@@ -155,10 +156,21 @@ class Builder:
                 raise
             raise ModelError(error.what, where_of(node), error.fix) from error
         if isinstance(result, (list, tuple)):
-            self._env[node.name] = [r if r is None else Ref(r) for r in result]
+            self._env[node.name] = [Ref(r) for r in result]
         else:
             self._env[node.name] = self._as_exported(node, Ref(result))
         self._node = None
+
+    def constant(self, node: fx.Node) -> None:
+        """Let torch compute a node that depends on constants only; it is stored if something reads it."""
+
+        def fetch(arg: fx.Node) -> Any:
+            return self._values[arg.name][0]
+
+        target: Any = node.target
+        args, kwargs = (fx.map_arg(a, fetch) for a in (node.args, node.kwargs))
+        with torch.no_grad():
+            self._values[node.name] = (target(*args, **kwargs), str(source_of(node)) or node.name)
 
     def bind(self, node: fx.Node, value: Any) -> None:
         self._env[node.name] = value
@@ -236,11 +248,13 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) and spec.target:
             stored = program.state_dict.get(spec.target)
             values[arg] = (program.constants[spec.target] if stored is None else stored, spec.target)
-    builder = Builder(graph, values)
+    builder, constants = Builder(graph, values), _constants(program)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in kinds and kinds[node.name].kind == InputKind.USER_INPUT:
             _input(graph, builder, node, kinds[node.name])
-        elif node.op == "call_function" and (loader := _loader(node)):
+        elif node.op == "call_function" and node in constants:
+            builder.constant(node)
+        elif node.op == "call_function" and (loader := _loader(node, constants)):
             builder.load(node, loader)
     _outputs(program, graph, builder)
     graph.prune()
@@ -304,10 +318,9 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
 
 
 def _unsupported(program: ExportedProgram) -> list[fx.Node]:
-    live = live_nodes(program)
-    return [n for n in program.graph.nodes if n.op == "call_function" and n in live and not _loader(n)] + [
-        n for n in program.graph.nodes if n.op == "get_attr" and n in live
-    ]
+    live, constants = live_nodes(program), _constants(program)
+    unread = [n for n in program.graph.nodes if n in live - constants and n.op in ("call_function", "get_attr")]
+    return [n for n in unread if n.op == "get_attr" or not _loader(n, constants)]
 
 
 # -- operators loaded here -------------------------------------------------------------------------------------
@@ -319,14 +332,9 @@ def _same(b: Builder, node: fx.Node) -> Ref:
 
 def _getitem(b: Builder, node: fx.Node) -> Ref:
     parent: Any = node.args[0]
-    values, index = b.result(parent), int(node.args[1])
-    if isinstance(values, Ref) and index == 0:
-        return values
-    if isinstance(values, Ref) or index >= len(values) or values[index] is None:
-        raise ModelError(
-            f"output {index} of {target_of(parent)} is not supported", where_of(node), "use its first output"
-        )
-    return values[index]
+    index: Any = node.args[1]
+    values = b.result(parent)
+    return values if isinstance(values, Ref) else values[index]
 
 
 def _batch_norm(b: Builder, node: fx.Node) -> Any:
@@ -353,8 +361,7 @@ def _batch_norm(b: Builder, node: fx.Node) -> Any:
         const = b.const(label, shaped)
         b.graph.meta.setdefault("exact", {})[str(const)] = shaped
         y = b.emit(op, [y, const], attrs_of(op))
-    target: Any = node.target
-    return y if len(target._schema.returns) == 1 else [y] + [None] * (len(target._schema.returns) - 1)
+    return y if node.target is torch.ops.aten.batch_norm.default else [y]
 
 
 def _matmul(b: Builder, node: fx.Node) -> Ref:
@@ -369,60 +376,73 @@ def _matmul(b: Builder, node: fx.Node) -> Ref:
     return b.emit("linear", [x, b.const("weight", weight), b.const("bias", bias)], attrs_of("linear"))
 
 
-def _is_matmul(node: fx.Node) -> bool:
-    """Only with a constant 2-d right side, judged by what feeds it (and for addmm, a constant bias row)."""
+def _is_matmul(node: fx.Node, constants: set[fx.Node]) -> bool:
+    """Only with a constant 2-d matrix on the right, and for addmm a constant row to add."""
     args: tuple[Any, ...] = node.args
     right, left = args[-1], args[-2]
-    if len(shape_of(right) or ()) != 2 or not _is_param(right) or not shape_of(left):
+    if len(shape_of(right) or ()) != 2 or right not in constants or not shape_of(left):
         return False
-    return len(args) == 2 or (_is_param(args[0]) and int(np.prod((shape_of(args[0]) or ())[:-1])) == 1)
+    return len(args) == 2 or (args[0] in constants and int(np.prod((shape_of(args[0]) or ())[:-1])) == 1)
 
 
-def _is_param(node: fx.Node) -> bool:
-    """Computed from placeholders that hold parameters, constants or buffers only."""
-    if node.op == "placeholder":
-        return node.name.startswith(("p_", "b_", "c_"))
-    return node.op == "call_function" and all(_is_param(n) for n in node.all_input_nodes)
-
-
-def _is_cast(node: fx.Node) -> bool:
+def _is_cast(node: fx.Node, constants: set[fx.Node]) -> bool:
     """A cast to the type the value has already."""
     before, after = (getattr(n.meta.get("val"), "dtype", None) for n in (node.args[0], node))
     return before == after
 
 
-def _always(node: fx.Node) -> bool:
-    return True
+def _is_off(node: fx.Node, constants: set[fx.Node]) -> bool:
+    """Dropout that is not training."""
+    return len(node.args) < 3 or not node.args[2]
 
 
+_FIRST_ONLY = re.compile(r"_with_indices|batch_norm")  # only output 0 means something here
 _Loader = Callable[[Builder, fx.Node], Any]
-_LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node], bool]]] = {
-    **{
-        f"aten.{n}.default": (_same, _always)
-        for n in ("clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "lift", "resolve_conj")
-    },
-    "aten.dropout.default": (_same, lambda n: len(n.args) < 3 or not n.args[2]),
-    "aten.feature_dropout.default": (_same, lambda n: len(n.args) < 3 or not n.args[2]),
-    "aten._assert_tensor_metadata.default": (lambda b, n: [], _always),
+_LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node, set[fx.Node]], bool]]] = {
+    **{f"aten.{n}.default": (_same, lambda n, c: True) for n in ("detach", "lift_fresh_copy", "lift", "resolve_conj")},
+    **{f"aten.{n}.default": (_same, _is_off) for n in ("dropout", "feature_dropout", "alpha_dropout")},
+    "aten._assert_tensor_metadata.default": (lambda b, n: [], lambda n, c: True),
     **{
         f"aten.{n}": (_same, _is_cast)
         for n in ("to.dtype", "to.dtype_layout", "_to_copy.default", "type_as.default", "to.other")
     },
     **{
-        f"aten.{n}.default": (_batch_norm, _always)
-        for n in ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_native_batch_norm_legit")
+        f"aten.{n}.default": (_batch_norm, lambda n, c: True)
+        for n in (
+            "batch_norm",
+            "native_batch_norm",
+            "_native_batch_norm_legit_no_training",
+            "_native_batch_norm_legit",
+            "_native_batch_norm_legit_functional",
+        )
     },
     **{f"aten.{n}.default": (_matmul, _is_matmul) for n in ("mm", "addmm", "matmul")},
 }
 
 
-def _loader(node: fx.Node) -> _Loader | None:
+def _loader(node: fx.Node, constants: set[fx.Node]) -> _Loader | None:
     if node.target is operator.getitem:
-        return _getitem
+        parent: Any = node.args[0]
+        return None if node.args[1] != 0 and _FIRST_ONLY.search(target_of(parent)) else _getitem
     name = target_of(node)
     if name in aten_table:
         op = aten_table[name]
         return lambda b, n: op.load(b, n)
-    if name in _LOCAL and _LOCAL[name][1](node):
+    if name in _LOCAL and _LOCAL[name][1](node, constants):
         return _LOCAL[name][0]
     return None
+
+
+def _constants(program: ExportedProgram) -> set[fx.Node]:
+    """The nodes that depend on parameters, buffers and constants only, and not on chance."""
+    inputs = set(program.graph_signature.user_inputs)
+    found: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            fixed = node.name not in inputs
+        else:
+            tags = getattr(node.target, "tags", ())
+            fixed = node.op == "call_function" and torch.Tag.nondeterministic_seeded not in tags
+        if fixed and all(n in found for n in node.all_input_nodes):
+            found.add(node)
+    return found

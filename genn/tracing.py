@@ -6,6 +6,7 @@ Kept apart from the import so that each is read in one sitting.
 from __future__ import annotations
 
 import copy
+import operator
 import re
 import traceback
 import warnings
@@ -134,7 +135,15 @@ def where_of(node: fx.Node) -> str:
 
 
 def target_of(node: fx.Node | None) -> str:
-    return str(getattr(node, "target", "")) if node is None or node.op != "get_attr" else f"get_attr {node.target}"
+    """The operator's name, as the user may know it."""
+    if node is None:
+        return "an operator"
+    if node.op == "get_attr":
+        return f"get_attr {node.target}"
+    if node.target is operator.getitem:
+        parent: Any = node.args[0]
+        return f"output {node.args[1]} of {target_of(parent)}"
+    return str(node.target)
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:

@@ -5,21 +5,24 @@ Around the groups are operators that do care.  Each group takes the order that l
 given its neighbours; then the graph is rebuilt, and a transpose is put exactly where an order still differs.  The
 result is right for any choice, so the choice need only be good.  Graph inputs and outputs are free to be stored in any
 order, which ``Graph.layout`` tells.
+
+Transposes, and reshapes that only add or drop axes of size 1, are no nodes here but ways to look at a tensor: a View.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from genn.ir import Graph, Node, Tensor
+from genn.ir import Graph, Node, Source, Tensor
 from genn.passes.tools import (
     AGNOSTIC,
     UNARY,
     Index,
     Perm,
+    Shape,
     attrs_of,
     axis_map,
     between,
@@ -33,15 +36,43 @@ from genn.passes.tools import (
     then,
 )
 
+View = tuple[int | None, ...]  # for each axis the axis of the tensor looked at; None is an added axis of size 1
+
 
 @dataclass(frozen=True)
 class Edge:
-    """A reader wants transpose(root, then(q, order of group)); readers outside the groups have group None."""
+    """A reader sees ``view`` of ``root``, and wants it in the order of its group; other readers have group None."""
 
     root: str
-    q: Perm
+    view: View
     group: str | None
-    folds: Node | None = None  # the reshape in front of linear layers whose columns can be permuted instead
+    flat: Shape | None = None  # the shape linear layers read it in, if their columns can be permuted instead
+
+
+def complete(view: Iterable[int | None], rank: int) -> Perm:
+    """The order of all axes that ``view`` asks for; axes it drops stay about where they are."""
+    order = [a for a in view if a is not None]
+    for axis in range(rank):
+        if axis not in order:
+            order.insert(axis, axis)
+    return tuple(order)
+
+
+def follow(view: View, order: Perm) -> Perm:
+    """The order of the view's axes that needs no byte moved when the tensor looked at is stored in ``order``."""
+    axes = sorted((k for k, a in enumerate(view) if a is not None), key=lambda k: order.index(view[k]))
+    for k, a in enumerate(view):
+        if a is None:
+            axes.insert(k, k)
+    return tuple(axes)
+
+
+def ordered(view: View, order: Perm) -> View:
+    return tuple(view[k] for k in order)
+
+
+def seen_shape(shape: Shape, view: View) -> Shape:
+    return tuple(1 if a is None else shape[a] for a in view)
 
 
 class Layouts:
@@ -49,11 +80,21 @@ class Layouts:
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.index = graph, Index(graph)
+        self.shapes = {name: t.shape for name, t in graph.tensors.items()}
         self.parent: dict[str, str] = {}
         self.order: dict[str, Perm] = {}
         self.edges: dict[str, list[Edge]] = {}
+        self.views = {id(n) for n in graph.nodes if self._axes(n) is not None}
         self._group()
         self._connect()
+
+    def _axes(self, node: Node) -> Sequence[int | None] | None:
+        """The node as a view of its input, or None if it is more than that."""
+        if node.op == "transpose":
+            return node.attrs.perm
+        if node.op == "reshape":
+            return axis_map(self.shapes[node.inputs[0]], self.shapes[node.outputs[0]])
+        return None
 
     # -- groups ------------------------------------------------------------------------------------------------
     def find(self, name: str) -> str | None:
@@ -65,10 +106,9 @@ class Layouts:
         return name
 
     def _group(self) -> None:
-        graph = self.graph
-        for name in graph.inputs:
+        for name in self.graph.inputs:
             self.parent[name] = name
-        for node in graph.nodes:
+        for node in self.graph.nodes:
             if node.op not in AGNOSTIC:
                 continue
             out = node.outputs[0]
@@ -78,43 +118,31 @@ class Layouts:
                 if other is not None and mine is not None:
                     self.parent[mine] = other
 
-    def resolve(self, name: str) -> tuple[str, Perm]:
-        """``name`` as a transpose of a tensor that is no transpose."""
-        q = identity(len(self.graph[name].shape))
-        while (node := self.index.maker(name, "transpose")) is not None:
-            name, q = node.inputs[0], then(node.attrs.perm, q)
-        return name, q
+    def resolve(self, name: str) -> tuple[str, View]:
+        """``name`` as a view of a tensor that is no view."""
+        view: View = identity(len(self.shapes[name]))
+        while (node := self.index.maker(name)) is not None and id(node) in self.views:
+            axes = self._axes(node)
+            assert axes is not None
+            name, view = node.inputs[0], tuple(None if k is None else axes[k] for k in view)
+        return name, view
 
     def _connect(self) -> None:
         for node in self.graph.nodes:
-            if node.op == "transpose":
-                continue
-            if self.leaves(node) is not None:
+            if id(node) in self.views:
                 continue
             agnostic = node.op in AGNOSTIC
             mine = self.find(node.outputs[0]) if agnostic else None
             for name in ordered_inputs(node) if agnostic else node.inputs:
                 if self.graph[name].const is not None:
                     continue
-                root, q = self.resolve(name)
+                root, view = self.resolve(name)
                 if mine is not None and root == name and self.find(name) == mine:
                     continue
-                edge = Edge(root, q, mine, node if self._folds(node) else None)
+                edge = Edge(root, view, mine, self.shapes[node.outputs[0]] if self._folds(node) else None)
                 for group in {self.find(root), mine} - {None}:
                     assert group is not None
                     self.edges.setdefault(group, []).append(edge)
-
-    def leaves(self, node: Node) -> list[int | None] | None:
-        """For a reshape that only adds or drops axes of size 1 on the way out: its axes in terms of its input's.
-
-        Its result can be stored in the order its input has.
-        """
-        out = node.outputs[0]
-        if node.op != "reshape" or self.index.users.get(out) or self.graph.outputs.count(out) != 1:
-            return None
-        if self.graph[node.inputs[0]].const is not None:
-            return None
-        return axis_map(self.graph[node.inputs[0]].shape, self.graph[out].shape)
 
     def _folds(self, node: Node) -> bool:
         return node.op == "reshape" and bool(linear_readers(self.graph, self.index, node.outputs[0]))
@@ -122,49 +150,72 @@ class Layouts:
     # -- choice ------------------------------------------------------------------------------------------------
     def order_of(self, name: str, trial: dict[str, Perm] | None = None) -> Perm:
         group = self.find(name)
-        default = identity(len(self.graph[name].shape))
+        default = identity(len(self.shapes[name]))
         if group is None:
             return default
         return (trial or {}).get(group) or self.order.get(group, default)
 
-    def _wanted(self, edge: Edge, trial: dict[str, Perm]) -> Perm:
-        return then(edge.q, self.order_of(edge.group, trial)) if edge.group else edge.q
+    def _wanted(self, edge: Edge, trial: dict[str, Perm]) -> View:
+        return ordered(edge.view, self.order_of(edge.group, trial)) if edge.group else edge.view
 
-    def _cost(self, group: str, order: Perm) -> tuple[int, int, bool]:
-        """Elements moved, then nodes added, then whether the interface is unlike torch's."""
-        trial, moved, added = {group: order}, {}, 0
-        for edge in self.edges.get(group, []):
+    def _cost(self, trial: dict[str, Perm]) -> tuple[int, int, int]:
+        """Elements moved, then nodes added, then how much of the interface is unlike torch's."""
+        moved, added = {}, 0
+        for edge in dict.fromkeys(e for group in self.order | trial for e in self.edges.get(group, [])):
             have, want = self.order_of(edge.root, trial), self._wanted(edge, trial)
-            r = between(have, want)
-            if r == identity(len(r)):
-                continue
-            added += 1
-            shape = permuted(self.graph[edge.root].shape, have)
-            if moves_data(shape, r) and not self._absorbed(edge, shape, r):
-                moved[edge.root, want] = self.graph[edge.root].size
-        return sum(moved.values()), added, order != identity(len(order))
+            shape = self.shapes[edge.root]
+            r = between(have, complete(want, len(have)))
+            stored = permuted(shape, have)
+            if moves_data(stored, r):
+                added += 1
+                if not self._absorbed(edge, stored, r):
+                    moved[edge.root, want] = self.graph[edge.root].size
+            elif stored != seen_shape(shape, want):
+                added += 1
+        return sum(moved.values()), added, sum(p != identity(len(p)) for p in (self.order | trial).values())
 
-    def _absorbed(self, edge: Edge, shape: tuple[int, ...], r: Perm) -> bool:
-        if edge.folds is not None:
-            return flatten_order(shape, r, self.graph[edge.folds.outputs[0]].shape) is not None
+    def _absorbed(self, edge: Edge, stored: Shape, r: Perm) -> bool:
+        if edge.flat is not None:
+            return flatten_order(stored, r, edge.flat) is not None
         return unflatten_maker(self.graph, self.index, edge.root) is not None
 
     def _candidates(self, group: str) -> Iterator[Perm]:
-        yield identity(len(self.graph[group].shape))
+        yield identity(len(self.shapes[group]))
         for edge in self.edges.get(group, []):
             if edge.group == group:  # make what comes in fit as it is
-                yield then(inverse(edge.q), self.order_of(edge.root))
-            else:  # make what goes out fit as it is
-                yield self._wanted(edge, {})
+                yield follow(edge.view, self.order_of(edge.root))
+            if self.find(edge.root) == group:  # make what goes out fit as it is
+                yield complete(self._wanted(edge, {}), len(self.shapes[group]))
+
+    def _spread(self, group: str, order: Perm) -> dict[str, Perm]:
+        """The order for this group, and for all groups that see it or are seen by it what fits to that."""
+        trial, todo = {group: order}, [group]
+        while todo:
+            for edge in self.edges.get(todo.pop(), []):
+                root = self.find(edge.root)
+                if root is None or edge.group is None or (root in trial and edge.group in trial):
+                    continue
+                if root in trial:
+                    trial[edge.group] = follow(edge.view, trial[root])
+                    todo.append(edge.group)
+                else:
+                    trial[root] = complete(ordered(edge.view, trial[edge.group]), len(self.shapes[edge.root]))
+                    todo.append(root)
+        return trial
 
     def choose(self) -> None:
         groups = list(dict.fromkeys(g for name in self.parent if (g := self.find(name))))
+        self.order = {g: identity(len(self.shapes[g])) for g in groups}
+        best = self._cost({})
         for _ in range(8):
-            before = dict(self.order)
+            before = best
             for group in groups:
-                options = dict.fromkeys(self._candidates(group))
-                self.order[group] = min(options, key=lambda p: self._cost(group, p))
-            if self.order == before:
+                for order in dict.fromkeys(self._candidates(group)):
+                    for trial in ({group: order}, self._spread(group, order)):
+                        if (cost := self._cost(trial)) < best:
+                            best = cost
+                            self.order |= trial
+            if best == before:
                 return
 
 
@@ -238,102 +289,80 @@ class _Rebuild:
     def __init__(self, graph: Graph, layouts: Layouts) -> None:
         self.graph, self.layouts = graph, layouts
         self.nodes: list[Node] = []
-        self.shapes = {name: t.shape for name, t in graph.tensors.items()}
-        self.ready: dict[tuple[str, Perm], str] = {}
+        self.shapes = layouts.shapes
+        self.ready: dict[tuple[str, View], str] = {}
         self.torch_order = dict(graph.layout)
-        self.left: set[str] = set()
 
     def run(self) -> None:
         graph, layouts = self.graph, self.layouts
-        outputs = [layouts.resolve(o) for o in graph.outputs]
-        leaving = {id(n): axes for n in graph.nodes if (axes := layouts.leaves(n)) is not None}
+        graph.layout = {}
         for name in graph.inputs:
             self._stored(name)
-            graph.layout[name] = self._layout(name, name, identity(len(self.shapes[name])))
+            order = layouts.order_of(name)
+            graph.layout[name] = self._told(name, order)
         for node in graph.nodes:
-            if node.op == "transpose":
+            if id(node) in layouts.views:
                 continue
-            if id(node) in leaving:
-                self._leave(node, leaving[id(node)])
-            elif node.op in AGNOSTIC:
+            if node.op in AGNOSTIC:
                 order = layouts.order_of(node.outputs[0])
                 own = ordered_inputs(node)
                 node.inputs = [self._in_order(x, order, node) for x in own] + node.inputs[len(own) :]
                 node.attrs = rename_axes(node, len(order), inverse(order))
-                self.nodes.append(node)
                 self._stored(node.outputs[0])
             else:
-                node.inputs = [
-                    x if graph[x].const is not None else self._in_order(x, identity(len(self.shapes[x])), node)
-                    for x in node.inputs
-                ]
-                self.nodes.append(node)
-        for name in graph.outputs:
-            if name not in self.left:
-                graph.layout.pop(name, None)
-        graph.outputs = [self._output(old, root, q) for old, (root, q) in zip(graph.outputs, outputs)]
+                node.inputs = [self._in_order(x, identity(len(self.shapes[x])), node) for x in node.inputs]
+            self.nodes.append(node)
+        graph.outputs = [self._output(o) for o in graph.outputs]
         graph.nodes = self.nodes
-        _drop_identity_layouts(graph)
+        graph.layout = {k: p for k, p in graph.layout.items() if tuple(p) != identity(len(p))}
 
     def _stored(self, name: str) -> None:
-        order = self.layouts.order_of(name)
-        self.graph[name].shape = permuted(self.shapes[name], order)
+        self.graph[name].shape = permuted(self.shapes[name], self.layouts.order_of(name))
 
-    def _layout(self, old: str, root: str, q: Perm) -> Perm:
-        """What takes ``root`` as it is stored now to torch's order of ``old`` == transpose(root, q)."""
-        return then(between(self.layouts.order_of(root), q), self.torch_order.get(old, identity(len(q))))
+    def _told(self, name: str, order: Perm) -> Perm:
+        """What takes ``name``, now stored in ``order``, to torch's."""
+        return then(inverse(order), self.torch_order.get(name, identity(len(order))))
 
-    def _leave(self, node: Node, axes: list[int | None]) -> None:
-        """Reshape the input as it is stored; Graph.layout tells the order."""
-        graph, out = self.graph, node.outputs[0]
-        root, q = self.layouts.resolve(node.inputs[0])
-        stored = between(q, self.layouts.order_of(root))
-        order = [axes.index(j) for j in stored if j in axes]
-        order += [k for k, axis in enumerate(axes) if axis is None]
-        shape = permuted(graph[out].shape, order)
-        node.inputs, node.attrs = [root], attrs_of("reshape", shape)
-        graph[out].shape = shape
-        graph.layout[out] = then(inverse(order), self.torch_order.get(out, identity(len(order))))
-        self.left.add(out)
-        self.nodes.append(node)
+    def _output(self, old: str) -> str:
+        graph = self.graph
+        root, view = self.layouts.resolve(old)
+        order = follow(view, self.layouts.order_of(root))
+        told, shape = self._told(old, order), permuted(self.shapes[old], order)
+        if shape == graph[root].shape:
+            if root not in graph.inputs and graph.layout.setdefault(root, told) == told:
+                return root
+            op, attrs = "copy", attrs_of("copy")  # an input, or a tensor that leaves in two orders
+        else:
+            op, attrs = "reshape", attrs_of("reshape", shape)
+        out = graph.add(Tensor(f"{root}_{op}", shape))
+        maker = self.layouts.index.maker(old)
+        source = maker.source if maker else Source()
+        self.nodes.append(Node(out.name, op, [root], [out.name], attrs, source))
+        graph.layout[out.name] = told
+        return out.name
 
-    def _output(self, old: str, root: str, q: Perm) -> str:
-        if old in self.left:
-            return old
-        graph, here = self.graph, self._layout(old, root, q)
-        if root not in graph.inputs and graph.layout.setdefault(root, here) == here:
-            return root
-        # an input, or a tensor that leaves in two orders: a tensor of its own
-        copy = graph.add(Tensor(f"{root}_copy", graph[root].shape))
-        self.nodes.append(Node(copy.name, "copy", [root], [copy.name], attrs_of("copy")))
-        graph.layout[copy.name] = here
-        return copy.name
-
-    def _in_order(self, name: str, want: Perm, at: Node) -> str:
-        """transpose(name, want), by the cheapest means."""
+    def _in_order(self, name: str, order: Perm, at: Node) -> str:
+        """transpose(name, order), by the cheapest means."""
         graph = self.graph
         value = graph[name].const
         if value is not None:
-            if want == identity(len(want)):
+            if order == identity(len(order)):
                 return name
-            return new_const(graph, name, value.transpose(want), exact(graph, name).transpose(want))
-        root, q = self.layouts.resolve(name)
-        full = then(q, want)
-        have = self.layouts.order_of(root)
-        if full == have:
-            return root
-        if (root, full) not in self.ready:
-            r = between(have, full)
-            shape = permuted(graph[root].shape, r)
+            return new_const(graph, name, value.transpose(order), exact(graph, name).transpose(order))
+        root, view = self.layouts.resolve(name)
+        want = ordered(view, order)
+        if (root, want) not in self.ready:
+            r = between(self.layouts.order_of(root), complete(want, len(self.shapes[root])))
+            out = root
             if moves_data(graph[root].shape, r):
-                op, attrs = "transpose", attrs_of("transpose", r)
-            else:
-                op, attrs = "reshape", attrs_of("reshape", shape)
-            out = graph.add(Tensor(f"{root}_{op}", shape))
-            self.nodes.append(Node(out.name, op, [root], [out.name], attrs, at.source))
-            self.ready[root, full] = out.name
-        return self.ready[root, full]
+                out = self._emit("transpose", out, attrs_of("transpose", r), permuted(graph[root].shape, r), at)
+            shape = seen_shape(self.shapes[root], want)
+            if graph[out].shape != shape:
+                out = self._emit("reshape", out, attrs_of("reshape", shape), shape, at)
+            self.ready[root, want] = out
+        return self.ready[root, want]
 
-
-def _drop_identity_layouts(graph: Graph) -> None:
-    graph.layout = {k: p for k, p in graph.layout.items() if tuple(p) != identity(len(p))}
+    def _emit(self, op: str, x: str, attrs: object, shape: Shape, at: Node) -> str:
+        out = self.graph.add(Tensor(f"{x}_{op}", shape))
+        self.nodes.append(Node(out.name, op, [x], [out.name], attrs, at.source))
+        return out.name
