@@ -67,13 +67,14 @@ GENN_INLINE int32_t genn_average(int32_t sum, int32_t mult, int32_t pre, int32_t
     return genn_requantize(sum * (1 << pre), mult, shift, offset, lo, hi);
 }
 
-#define GENN_MAX_POOL2D(SUFFIX, TYPE)                                                                                  \
-    GENN_INLINE TYPE genn_max_window_##SUFFIX(const TYPE *x, int32_t rows, int32_t cols, int32_t down, int32_t right)  \
+/* WIDE: what a maximum is held in; 32 bits for integers, which saves extending it again and again. */
+#define GENN_MAX_POOL2D(SUFFIX, TYPE, WIDE)                                                                            \
+    GENN_INLINE WIDE genn_max_window_##SUFFIX(const TYPE *x, int32_t rows, int32_t cols, int32_t down, int32_t right)  \
     {                                                                                                                  \
-        TYPE best = x[0];                                                                                              \
+        WIDE best = x[0];                                                                                              \
         for (int32_t i = 0; i < rows; i++)                                                                             \
             for (int32_t j = i == 0 ? 1 : 0; j < cols; j++) {                                                          \
-                const TYPE v = x[i * down + j * right];                                                                \
+                const WIDE v = x[i * down + j * right];                                                                \
                 best = v > best ? v : best;                                                                            \
             }                                                                                                          \
         return best;                                                                                                   \
@@ -94,14 +95,14 @@ GENN_INLINE int32_t genn_average(int32_t sum, int32_t mult, int32_t pre, int32_t
                     for (int32_t ch = 0; ch < p->c; ch++) {                                                            \
                         if (p->kh * p->kw == 1)                                                                        \
                             GENN_NO_LIBCALL;                                                                           \
-                        *y++ = genn_max_window_##SUFFIX(in + ch, rows, cols, p->dh * p->w * p->c, p->dw * p->c);       \
+                        *y++ = (TYPE)genn_max_window_##SUFFIX(in + ch, rows, cols, p->dh * p->w * p->c, p->dw * p->c); \
                     }                                                                                                  \
                 }                                                                                                      \
     }
 
-GENN_MAX_POOL2D(f32, float)
-GENN_MAX_POOL2D(s16, int16_t)
-GENN_MAX_POOL2D(s8, int8_t)
+GENN_MAX_POOL2D(f32, float, float)
+GENN_MAX_POOL2D(s16, int16_t, int32_t)
+GENN_MAX_POOL2D(s8, int8_t, int32_t)
 
 GENN_INLINE float genn_sum_window_f32(const float *x, int32_t rows, int32_t cols, int32_t down, int32_t right)
 {
