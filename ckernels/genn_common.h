@@ -18,8 +18,10 @@
 #endif
 
 /* float32 has one meaning: no fused multiply-add, whatever the compiler's default is.  GCC 12's vectorizer makes
- * vfmaddsub of a multiplication and an addition of constants of mixed signs even then, so it must not have them. */
-#if defined(__clang__)
+ * vfmaddsub of a multiplication and an addition of constants of mixed signs even then, so it must not have them.
+ * The generated source defines GENN_FLOAT32 in float32 networks. */
+#if !defined(GENN_FLOAT32)
+#elif defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")

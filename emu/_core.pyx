@@ -26,10 +26,12 @@ hooks are added, the translation is dropped and the block begins again (its IT s
 
 from cpython.exc cimport PyErr_CheckSignals
 
+from .errors import EmuError
+
 include "_count.pxi"
 
 
-class EngineError(RuntimeError):
+class EngineError(EmuError):
     """Unicorn refused a call."""
 
 

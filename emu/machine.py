@@ -320,7 +320,12 @@ class Machine:
         if self.counting:
             self._decoder = self._decoder or Decoder()
             counts = Counts(engine.counts(), engine.executed(), engine.quotients())
-            totals = tally(counts, len(self._names), timing, self._decoder, self._code)
+            try:
+                totals = tally(counts, len(self._names), timing, self._decoder, self._code)
+            except EmuError as error:
+                if fault is None:
+                    raise
+                totals.notes.append(str(error))  # the fault comes first: what ran into it may have no timing
         first = 1 if self.count else 0
         cycles, instructions = sum(totals.cycles[first:]), sum(totals.instructions[first:])
         functions: dict[str, tuple[int, int]] = {}

@@ -44,16 +44,18 @@ def convert(module: nn.Module | ExportedProgram, example_input: Any = None, sche
     vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
     Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
     """
+    from torch.export import ExportedProgram
+
     from genn import frontend, passes
 
     if scheme not in SCHEMES:
         raise UsageError(f"there is no scheme {scheme!r}", fix=f"use one of {', '.join(SCHEMES)}")
-    exported = module if not hasattr(module, "forward") or hasattr(module, "graph_signature") else None
-    if exported is None:
-        if example_input is None:
-            raise UsageError("an nn.Module needs an example input", fix="pass a tensor of the shape it takes")
-        exported = frontend.trace(module, example_input)
-    title = type(module).__name__ if exported is not module else "exported program"
+    if isinstance(module, ExportedProgram):
+        exported, title = module, "exported program"
+    elif example_input is None:
+        raise UsageError("an nn.Module needs an example input", fix="pass a tensor of the shape it takes")
+    else:
+        exported, title = frontend.trace(module, example_input), type(module).__name__
     graph = passes.canonicalize(frontend.import_graph(exported, title))
     return convert_graph(graph, scheme, calibration, sparse=sparse, name=name or identifier(title.lower()), sensor=sensor,
                          vectors=vectors, vector_data=vector_data, module=module)

@@ -198,6 +198,7 @@ def _weights(p: CProject) -> str:
 def _source(p: CProject) -> str:
     headers = sorted({layer.lowered.header for layer in p.layers})
     out = [f"/* {p.name}: the network's layers in running order ({p.graph.scheme}).  {LICENSE} */",
+           *(["#define GENN_FLOAT32"] if p.graph.scheme == "float32" else []),
            f'#include "{p.name}.h"', f'#include "{p.name}_layers.h"',
            *(f'#include "{h}"' for h in headers or ["genn_common.h"])]
     for layer in p.layers:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import emu
-from genn.build import build_firmware, read_manifest
+from genn.build import MANIFEST, build_firmware, read_manifest
 from genn.errors import FirmwareError, ModelError, UsageError
 from genn.ir import NP_DTYPE
 from genn.target import Target
@@ -177,6 +177,12 @@ def emulate(
         console=result.console,
         notes=result.notes,
     )
+
+
+def project_of(elf: str | Path) -> Path | None:
+    """The project folder that an ELF at DIR/build/TARGET/NAME.elf belongs to, None when it is not one of ours."""
+    folder = Path(elf).resolve().parents
+    return folder[2] if len(folder) > 2 and folder[1].name == "build" and (folder[2] / MANIFEST).is_file() else None
 
 
 _EXITS = {2: "it found no input", 3: "the input breaks off inside of a sample", 4: "the network's run failed",

@@ -396,7 +396,7 @@ def _is_off(node: fx.Node, constants: set[fx.Node]) -> bool:
     return len(node.args) < 3 or not node.args[2]
 
 
-_FIRST_ONLY = re.compile(r"_with_indices|batch_norm")  # only output 0 means something here
+_FIRST_ONLY = re.compile(r"_with_indices|_no_training")  # only output 0 means something here
 _Loader = Callable[[Builder, fx.Node], Any]
 _LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node, set[fx.Node]], bool]]] = {
     **{f"aten.{n}.default": (_same, lambda n, c: True) for n in ("detach", "lift_fresh_copy", "lift", "resolve_conj")},

@@ -16,7 +16,8 @@ import numpy as np
 from genn.errors import GennError
 
 SCHEMES = ("float32", "int16", "int8")
-NP_DTYPE = {"float32": np.dtype("<f4"), "int8": np.dtype("<i1"), "int16": np.dtype("<i2"), "int32": np.dtype("<i4")}
+NP_DTYPE: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int8": np.dtype("<i1"), "int16": np.dtype("<i2"),
+                                     "int32": np.dtype("<i4")}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -210,43 +210,37 @@ def _must_stay(real: Path) -> bool:
 def _swap(real: Path, blobs: dict[str, bytes]) -> None:
     """Write ``blobs`` beside ``real`` and put them in its place in one step.  What was there goes."""
     temp = _staging_name(real.parent, real.name)
-    owner = -1
-    try:
+    with _uninterrupted() as interruptible, contextlib.ExitStack() as undo:
         os.mkdir(temp)
-        owner = _own(temp)
+        undo.callback(_remove, temp)
+        undo.callback(os.close, _own(temp))
         if real.is_dir():
             os.chmod(temp, stat.S_IMODE(real.stat().st_mode))
-        _fill(temp, blobs)
-        with _uninterrupted():
-            try:
-                os.rename(temp, real)  # onto nothing, or onto an empty folder
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                _exchange(temp, real)
-            _sync_folder(real.parent)
-            _remove(temp)
-    except BaseException:
-        with _uninterrupted():
-            _remove(temp)
-        raise
-    finally:
-        if owner >= 0:
-            os.close(owner)
+        _fill(temp, blobs, interruptible)
+        try:
+            os.rename(temp, real)  # onto nothing, or onto an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _exchange(temp, real)
+        _sync_folder(real.parent)
 
 
-def _fill(folder: Path, blobs: dict[str, bytes]) -> None:
+def _fill(folder: Path, blobs: dict[str, bytes], interruptible: Callable[[], None]) -> None:
     """Write ``blobs`` in their order and bring them, and then the folder, to the disk."""
     for name, blob in blobs.items():
         with open(folder / name, "xb") as file:
             file.write(blob)
+        interruptible()
     for name in blobs:
         fd = os.open(folder / name, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+        interruptible()
     _sync_folder(folder)
+    interruptible()
 
 
 def _exchange(a: Path, b: Path) -> None:
@@ -265,36 +259,33 @@ def _exchange(a: Path, b: Path) -> None:
 def _replace_files(real: Path, blobs: dict[str, bytes], old: Sequence[str], keep: Collection[str]) -> None:
     """Write ``blobs`` inside ``real``, save what will go, then replace file by file, the manifest last."""
     temp = _staging_name(real, real.name)
-    owner = -1
-    try:
+    with _uninterrupted() as interruptible, contextlib.ExitStack() as undo:
         os.mkdir(temp)
+        undo.callback(_remove, temp)
         owner = _own(temp)
-        _fill(temp, blobs)
-        with _uninterrupted():
-            _save(real, temp, {*blobs, *old})
+        undo.callback(os.close, owner)
+        _fill(temp, blobs, interruptible)
+        _save(real, temp, {*blobs, *old})
+        try:
+            for name in keep:
+                if os.path.lexists(real / name):
+                    os.rename(real / name, temp / _KEPT / name)
+            for name in old:
+                if name not in blobs:
+                    (real / name).unlink(missing_ok=True)
+            for name in blobs:  # the manifest is the last of them
+                os.replace(temp / name, real / name)
+            _sync_folder(real)
+        except BaseException:
             try:
-                for name in keep:
-                    if os.path.lexists(real / name):
-                        os.rename(real / name, temp / _KEPT / name)
-                for name in old:
-                    if name not in blobs:
-                        (real / name).unlink(missing_ok=True)
-                for name in blobs:  # the manifest is the last of them
-                    os.replace(temp / name, real / name)
-                _sync_folder(real)
-            except BaseException:
                 _roll_back(real, temp)
-                raise
-            (temp / _JOURNAL).unlink()
-            _remove(temp)
-    except BaseException:
-        with _uninterrupted():
-            if not (temp / _JOURNAL).exists():  # else rolling back failed, and the next write tries again
-                _remove(temp)
-        raise
-    finally:
-        if owner >= 0:
-            os.close(owner)
+            except OSError as error:
+                undo.pop_all()  # what was saved stays, for the next write
+                os.close(owner)
+                raise OutputError(f"writing failed half way and so did taking it back ({error.strerror})", str(real),
+                                  "run the command again, which first restores what was there") from None
+            raise
+        (temp / _JOURNAL).unlink()  # before what it speaks of
 
 
 def _save(real: Path, temp: Path, names: Collection[str]) -> None:
@@ -330,11 +321,11 @@ def _roll_back(real: Path, temp: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Roll back what a killed write left half done inside ``folder``, and remove its traces."""
+    """Roll back what a killed write left half done inside ``folder``, and remove its traces.  Not while one writes."""
     with os.scandir(folder) as scan:
         found = [Path(e.path) for e in scan if _STAGED.fullmatch(e.name)]
     for temp in found:
-        if not _is_dead(temp):
+        if not _is_dead(temp, alone=True):
             continue
         with _uninterrupted():
             if temp.is_dir() and (temp / _JOURNAL).is_file():
@@ -369,25 +360,19 @@ def atomic_write(path: str | Path, content: str | bytes) -> Path:
 
 def _replace_file(path: Path, blob: bytes) -> None:
     temp = _staging_name(path.parent, path.name)
-    owner = -1
-    try:
-        owner = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _flock(owner)
+    with _uninterrupted(), contextlib.ExitStack() as undo:
+        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        undo.callback(_remove, temp)
+        undo.callback(os.close, fd)
+        _flock(fd)
         if path.is_file():
             with contextlib.suppress(OSError):
-                os.fchmod(owner, stat.S_IMODE(path.stat().st_mode))
-        with open(owner, "wb", closefd=False) as file:
+                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+        with open(fd, "wb", closefd=False) as file:
             file.write(blob)
-        os.fsync(owner)
+        os.fsync(fd)
         os.replace(temp, path)
         _sync_folder(path.parent)
-    except BaseException:
-        with _uninterrupted():
-            temp.unlink(missing_ok=True)
-        raise
-    finally:
-        if owner >= 0:
-            os.close(owner)
 
 
 # -- means -------------------------------------------------------------------------------------------------------------
@@ -434,8 +419,8 @@ def _lock(real: Path) -> int | None:
     return fd
 
 
-def _is_dead(path: Path) -> bool:
-    """Whether the process that was writing ``path`` is gone."""
+def _is_dead(path: Path, *, alone: bool = False) -> bool:
+    """Whether the process that was writing ``path`` is gone.  ``alone``: nobody begins to write there just now."""
     match = _STAGED.fullmatch(path.name)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -448,6 +433,8 @@ def _is_dead(path: Path) -> bool:
         os.close(fd)
     if free is False or match is None:
         return False
+    if free and alone:
+        return True
     try:
         os.kill(int(match[1]), 0)
         gone = False
@@ -486,10 +473,11 @@ def _make_folders(folder: Path, made: list[Path]) -> None:
     while not os.path.lexists(folder):
         missing.append(folder)
         folder = folder.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            made.append(path)
+    with _uninterrupted():
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                made.append(path)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
@@ -506,16 +494,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block.  For short steps that must not stop half way."""
+def _uninterrupted() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the end of the block, or until the block calls what it is given: a place to stop at."""
     handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or handler is None:
-        yield  # only the main thread is interrupted
-        return
     pending: list[int] = []
+
+    def interruptible() -> None:
+        if pending:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or handler in (None, signal.SIG_IGN):
+        yield interruptible  # only the main thread is interrupted
+        return
     signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
     try:
-        yield
+        yield interruptible
     finally:
         signal.signal(signal.SIGINT, handler)
         if pending:

@@ -50,10 +50,13 @@ def convert_model(spec: str, weights: Path | None = None, scheme: str = "float32
         arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
     elif scheme != "float32":
         raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", "give a .npz or .npy of typical real inputs")
-    loaded = load_model(spec, weights, trust, tuple(parse_shape(s) for s in input_shape) or None)
+    loaded = load_model(spec, weights, trust, [parse_shape(s) for s in input_shape] or None)
     chosen = suite.samples(spec)[0][:vectors] if known else arrays
-    return convert(loaded.module, loaded.example_inputs, scheme, arrays, sparse=sparse, name=name, sensor=sensor,
+    made = convert(loaded.model, loaded.example_inputs, scheme, arrays, sparse=sparse, name=name, sensor=sensor,
                    vectors=vectors, vector_data=chosen)
+    if known:
+        made.manifest["options"]["suite"] = spec  # so that verify finds the module and its samples
+    return made
 
 
 def _target(target: str | Target) -> Target:
@@ -168,12 +171,11 @@ def verify_report(directory: Path, spec: str | None = None, weights: Path | None
         arrays, labels = data.load(data_file)
     elif spec in suite.MODELS:
         arrays, labels = suite.samples(spec)
-    module = load_model(spec, weights, trust, None).module if spec else None
-    if samples and arrays is not None:
-        arrays = {k: v[:samples] for k, v in arrays.items()} if isinstance(arrays, dict) else arrays[:samples]
-        labels = labels[:samples] if labels is not None else None
-    return verify(directory, arrays, labels=labels, module=module, on=on, target=target, layers=layers, jobs=jobs,
-                  sanitize=sanitize)
+    module: Any = load_model(spec, weights, trust).model if spec else None
+    if module is not None and not hasattr(module, "forward"):
+        module = module.module()  # of an ExportedProgram
+    return verify(directory, arrays, labels=labels, module=module, on=on, target=target, layers=layers, samples=samples,
+                  jobs=jobs, sanitize=sanitize)
 
 
 def bench_verify_report(models: Sequence[str]) -> Report:

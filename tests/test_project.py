@@ -421,6 +421,47 @@ def test_killed_while_replacing_one_by_one(out: Path, step: int, then: str) -> N
     nothing_beside(out)
 
 
+def test_killed_while_tidying_up_after_replacing_one_by_one(out: Path) -> None:
+    write_project(version("A"), manifest(), out)
+    pid = os.fork()
+    if pid == 0:
+
+        def half(path: Path) -> None:
+            if (path / ".old" / "net_0.c").exists():
+                (path / ".old" / "net_0.c").unlink()
+                os._exit(9)
+
+        project._exchange, project._remove = no_exchange, half
+        try:
+            write_project(version("B"), manifest(), out)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    project.recover(out)
+    assert whole(out) == "B"
+
+
+def test_a_rollback_that_fails_is_done_by_the_next_write(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(version("A"), manifest(), out)
+    with monkeypatch.context() as patch:
+        patch.setattr(project, "_exchange", no_exchange)
+        left, real_replace = [30], os.replace
+
+        def replace(a: Any, b: Any) -> None:
+            left[0] -= 1
+            if left[0] <= 0:
+                raise OSError(errno.EIO, "the disk fails")
+            real_replace(a, b)
+
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(OutputError, match="half way.*the disk fails.*run the command again"):
+            write_project(version("B"), manifest(), out)
+    assert check_files(out, read_manifest(out)) != []
+    project.recover(out)
+    assert whole(out) == "A"
+    nothing_beside(out)
+
+
 def test_ctrl_c_while_replacing_waits_until_a_whole_project_lies_there(
     out: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

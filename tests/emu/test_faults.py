@@ -51,6 +51,13 @@ def test_faults(core, tmp_path, need_tool):
 
 
 @pytest.mark.arm
+def test_unaligned_access_on_v6m(tmp_path, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    result = emu.Machine(bad(tmp_path, "ldr r0, =0x20000801; ldr r1, [r0]")).run()
+    assert "unaligned access" in str(result.fault)
+
+
+@pytest.mark.arm
 def test_budget_counts_instructions(tmp_path, need_tool):
     need_tool("arm-none-eabi-gcc")
     elf = bad(tmp_path, "ldr r1, =200; 1: nop; nop; subs r1, #1; bne 1b")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import project
@@ -14,6 +16,7 @@ import slow
 import emu
 from bench import CRT, EXIT, build
 
+ROOT = Path(__file__).resolve().parents[2]
 HELLO = """
   bl main
 """ + EXIT
@@ -173,13 +176,14 @@ def expected(x):
 @pytest.mark.parametrize("name", ["cortex-m0plus", "nucleo-f411re", "mps2-an386"])
 def test_project(name, tmp_path, need_tool):
     need_tool("arm-none-eabi-gcc")
-    from genn.emulate import emulate
+    from genn.emulate import emulate, project_of
     from genn.target import load_target
 
     folder, x = project.write(tmp_path / "tiny"), inputs(6)
     done = emulate(folder, load_target(name), x)
     assert done.outputs[0].tobytes() == expected(x[0]).tobytes()
     assert done.elf == folder / "build" / name / "tiny.elf"
+    assert project_of(done.elf) == folder.resolve() and project_of(tmp_path / "x.elf") is None
     assert done.samples == 6 and done.exit == 0
     assert abs(sum(r.cycles for r in [*done.layers, done.other]) - done.cycles) < 1e-6
     assert 0 < done.stack_bytes < 1024
@@ -258,6 +262,24 @@ def test_project_errors(tmp_path, need_tool):
     (tmp_path / "bad.elf").write_bytes(elf.read_bytes()[:900])
     with pytest.raises(ModelError):
         emulate(folder, target, elf=tmp_path / "bad.elf")
+
+
+@pytest.mark.arm
+def test_as_a_command(tmp_path, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    elf = build(tmp_path, {"start.S": CRT + HELLO, "main.c": FILES_C}, "cortex-m4", "-O1")
+    (tmp_path / "data").write_bytes(b"0123456789")
+    command = [sys.executable, "-m", "emu", elf, "--core", "cortex-m4", "--fpu", "--count", "main", "--file", "in=data",
+               "--set", "P=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 42, done.stderr
+    assert done.stdout == "hello world\n"
+    assert "cycles" in done.stderr and "tier: model" in done.stderr
+    done = subprocess.run([*command[:4], "--core", "cortex-m0plus"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 5 and "cortex-m0plus does not have" in done.stderr
+    done = subprocess.run([*command[:3], "none.elf"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 3 and "cannot be read" in done.stderr
 
 
 def test_neither_torch_nor_genn_is_imported():
