@@ -407,13 +407,14 @@ _LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node, set[fx.Node]], bool]]] = {
         for n in ("to.dtype", "to.dtype_layout", "_to_copy.default", "type_as.default", "to.other")
     },
     **{
-        f"aten.{n}.default": (_batch_norm, lambda n, c: True)
+        f"aten.{n}": (_batch_norm, lambda n, c: True)
         for n in (
-            "batch_norm",
-            "native_batch_norm",
-            "_native_batch_norm_legit_no_training",
-            "_native_batch_norm_legit",
-            "_native_batch_norm_legit_functional",
+            "batch_norm.default",
+            "native_batch_norm.default",
+            "_native_batch_norm_legit_no_training.default",
+            "_native_batch_norm_legit.default",
+            "_native_batch_norm_legit.no_stats",
+            "_native_batch_norm_legit_functional.default",
         )
     },
     **{f"aten.{n}.default": (_matmul, _is_matmul) for n in ("mm", "addmm", "matmul")},

@@ -364,7 +364,8 @@ def _unpickled(data: bytes, where: str) -> bytes:
     if type(value) not in (torch.Tensor, nn.Parameter):
         raise ModelError(f"is a pickled {type(value).__name__}, not a tensor", where, _TRUST)
     out = io.BytesIO()
-    torch.save(value.detach().clone(), out)
+    clean = value.detach().clone()
+    torch.save(nn.Parameter(clean, value.requires_grad) if isinstance(value, nn.Parameter) else clean, out)
     return out.getvalue()
 
 
