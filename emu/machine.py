@@ -364,7 +364,7 @@ def _exception(number: int, code: bytes) -> str:
         return "SVC without an operating system to serve it"
     if number == _BKPT:
         return f"breakpoint {code[0]}" if code else "breakpoint"
-    return {1: "undefined instruction", 3: "instruction fetch failed", 4: "data access failed"}.get(
+    return {1: "undefined instruction", 3: "instruction fetch failed", 4: "unaligned access"}.get(
         number, f"exception {number}"
     )
 

@@ -276,7 +276,8 @@ def test_as_a_command(tmp_path, need_tool):
     assert done.returncode == 42, done.stderr
     assert done.stdout == "hello world\n"
     assert "cycles" in done.stderr and "tier: model" in done.stderr
-    done = subprocess.run([*command[:4], "--core", "cortex-m0plus"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    lacking = [*command[:4], "--core", "cortex-m0plus"]
+    done = subprocess.run(lacking, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 5 and "cortex-m0plus does not have" in done.stderr
     done = subprocess.run([*command[:3], "none.elf"], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 3 and "cannot be read" in done.stderr
