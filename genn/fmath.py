@@ -15,7 +15,8 @@ import numpy as np
 F = np.float32
 Function = Callable[[np.ndarray], np.ndarray]
 
-# Bounds that the tests hold; over every 97th float: exp 0.964, log 0.784, sigmoid 2.281, tanh 1.310, erf 1.254.
+# Bounds; the worst of every float with 2**-12 <= |x| < 2**7 (log, tanh: of all): exp 0.990, log 0.829, sigmoid 2.402,
+# tanh 1.330, erf 1.439.
 MAX_ULP = {"exp": 1.0, "log": 1.0, "sigmoid": 2.5, "tanh": 1.5, "erf": 1.5}
 
 _MAGIC = np.array(12582912.0, F)  # 1.5 * 2**23: adding it rounds to an integer
@@ -76,7 +77,7 @@ def exp(x: np.ndarray) -> np.ndarray:
 
 @_quiet
 def log(x: np.ndarray) -> np.ndarray:
-    """Natural logarithm within 0.8 ULP, of denormal numbers too.  log(0) = -inf, of negative numbers NaN."""
+    """Natural logarithm within 1 ULP, of denormal numbers too.  log(0) = -inf, of negative numbers NaN."""
     tiny = x < F(1.17549435e-38)
     u = _bits(np.where(tiny, x * F(8388608.0), x)) - _SQRT_HALF
     k = np.where(tiny, -23, 0) + (u.view(np.int32) >> 23)
