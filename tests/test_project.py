@@ -454,7 +454,7 @@ def test_a_rollback_that_fails_is_done_by_the_next_write(out: Path, monkeypatch:
             real_replace(a, b)
 
         patch.setattr(os, "replace", replace)
-        with pytest.raises(OutputError, match="half way.*the disk fails.*run the command again"):
+        with pytest.raises(OutputError, match=r"half way.*the disk fails.*run the command again"):
             write_project(version("B"), manifest(), out)
     assert check_files(out, read_manifest(out)) != []
     project.recover(out)
