@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import emu
-from bench import Case, build, program
+
+from .bench import Case, build, program
 
 REGS = ["r1", "r2", "r3", "r4", "r5", "r6", "r7"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-import slow
-from programs import MAIN, PROGRAMS, START
 
 import emu
-from bench import build
+
+from . import slow
+from .bench import build
+from .programs import MAIN, PROGRAMS, START
 
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
 

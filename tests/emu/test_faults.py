@@ -8,7 +8,8 @@ import re
 import pytest
 
 import emu
-from bench import CRT, EXIT, build
+
+from .bench import CRT, EXIT, build
 
 FAULTS = {
     "ldr r0, =0x60000000; ldr r1, [r0, #4]": r"read of unmapped memory at 0x60000004 \(4 bytes\) at 0x\w+ in bad",

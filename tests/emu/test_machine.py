@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import project
 import pytest
-import slow
 
 import emu
-from bench import CRT, EXIT, build
+
+from . import project, slow
+from .bench import CRT, EXIT, build
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = """
