@@ -4,24 +4,20 @@
 What is counted, and how it stays exact:
 
 * one native block hook adds one to ``count`` of (bank, block) and, when the following block does not begin where this
-one
-  ended, one to ``taken``; a dot product with the timing afterwards gives cycles (:mod:`emu.account`);
+  one ended, one to ``taken``; a dot product with the timing afterwards gives cycles (:mod:`emu.account`);
 * a *bank* is the layer that is running.  A block at a bank's entry address pushes (bank, return address, stack
-pointer); a
-  block at the awaited return address with the stack back at its height pops.  Whatever runs in between, soft-float or
-  shared
-  kernels, is therefore charged to the layer that called it, by counting;
+  pointer); a block at the awaited return address with the stack back at its height pops.  Whatever runs in between,
+  soft-float or shared kernels, is therefore charged to the layer that called it, by counting;
 * inside IT blocks a skipped instruction is still part of its block.  Unicorn tests the condition *before* it calls an
   instruction hook (``arm_skip_unless`` in its translate.c), so a hook on exactly these addresses counts what was
   executed;
 * UDIV and SDIV take a number of cycles that depends on the operands: a hook on these addresses keeps a histogram of the
   quotient's width in bits.
 
-Unicorn walks the whole list of instruction hooks at each call, so hooks are added lazily, only for code that runs:
-when a
-block is met for the first time and holds such an instruction, the engine stops before the block's first instruction,
-the
-hooks are added, the translation is dropped and the block begins again (its IT state lies in the engine and survives).
+Unicorn walks the whole list of instruction hooks at each call, so hooks are added lazily, only for code that runs: when
+a block is met for the first time and holds such an instruction, the engine stops before the block's first instruction,
+the hooks are added, the translation is dropped and the block begins again (its IT state lies in the engine and
+survives).  Memory hooks are never used: they make Unicorn 2.1.4 execute IT blocks wrongly.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -56,7 +52,8 @@ cdef class Engine:
     def __cinit__(self, int cpu_model):
         memset(&self.s, 0, sizeof(State))
         check(uc_open(UC_ARCH_ARM, UC_MODE_THUMB, &self.uc), "open")
-        check(uc_ctl_set_cpu_model(self.uc, cpu_model), "set the CPU model")   # first of all: anchors, trap 1
+        # first of all, and never with UC_MODE_MCLASS, which silently gives a Cortex-M33
+        check(uc_ctl_set_cpu_model(self.uc, cpu_model), "set the CPU model")
         check(uc_context_alloc(self.uc, &self.fresh), "context")
         check(uc_context_save(self.uc, self.fresh), "context")
 

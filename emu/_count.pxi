@@ -1,8 +1,7 @@
 """Counters and native hooks of the emulator's hot path; included by _core.pyx, where the method is described.
 
-``on_block`` runs once per translated block, ``on_site`` once per executed instruction of an IT block and per
-division; the rest
-runs when something new is met.
+``on_block`` runs once per executed block, ``on_site`` once per executed instruction of an IT block and per division; the
+rest runs when something new is met.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -53,7 +52,7 @@ cdef enum:
     MAX_DIVISIONS = 512
     MAX_PENDING = 256
     MAX_BLOCK = 1024        # instructions, more than any translated block has
-    SLICE = 1 << 29         # instructions between two looks at signals: a fraction of a second
+    SLICE = 1 << 26         # instructions between two looks at signals: a fraction of a second
 
 cdef enum Reason:
     RAN = 0

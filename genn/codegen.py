@@ -207,10 +207,10 @@ def _source(p: CProject) -> str:
     out += ["", f"int {p.name}_run(void *arena)", "{", "    unsigned char *const a = arena;", "", *calls, "    return 0;", "}", ""]
     for kind, const, names in (("input", "", p.graph.inputs), ("output", "const ", p.graph.outputs)):
         out += [f"{const}void *{p.name}_{kind}({const}void *arena, int i)", "{",
-                f"    {const}unsigned char *const a = arena;", "", "    switch (i) {"]
-        for i, tensor in enumerate(names):
-            out += [f"    case {i}:", f"        return a + {p.plan.offsets[tensor]};"]
-        out += ["    default:", "        return 0;", "    }", "}", ""]
+                f"    {const}unsigned char *const a = arena;", ""]
+        for i, tensor in enumerate(names):  # no switch: it may become a jump table that calls libgcc
+            out += [f"    if (i == {i})", f"        return a + {p.plan.offsets[tensor]};"]
+        out += ["    return 0;", "}", ""]
     return "\n".join(out)
 
 

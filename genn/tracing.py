@@ -110,7 +110,7 @@ def unsupported_error(nodes: list[fx.Node]) -> ModelError:
     rows = sorted({(target_of(n), where_of(n)) for n in nodes})
     listed = "\n".join(f"  {op}  in {where}" for op, where in rows)
     count = f"{len(rows)} operator{'s are' if len(rows) > 1 else ' is'} not supported"
-    return ModelError(f"{count}:\n{listed}\n", fix="replace them; `genn ops` lists what is supported")
+    return ModelError(f"{count} (replace what `genn ops` does not list):\n{listed}")
 
 
 def source_of(node: fx.Node) -> Source:

@@ -146,3 +146,72 @@ def test_views_follow_orders() -> None:
         assert np.array_equal(x.transpose(have).ravel(), seen.transpose(order).ravel())
         back = complete(ordered(view, order), 4)
         assert not moves_data(tuple(np.array(x.shape)[list(have)]), between(have, back))
+
+
+# -- random networks ------------------------------------------------------------------------------------------
+
+
+class Wild(nn.Module):
+    """Convolutions between permutes, reshapes, broadcasts, concatenations and reductions, as no user would write them."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+        self.shape = (1, *(int(d) for d in self.rng.integers(1, 5, 3)))
+        self.layers = nn.ModuleList()
+        self.steps: list[Callable[[torch.Tensor, list[torch.Tensor]], torch.Tensor]] = []
+        with torch.no_grad():
+            values = [torch.zeros(self.shape)]
+            for _ in range(int(self.rng.integers(4, 11))):
+                step = self.draw(values[-1])
+                values.append(step(values[-1], values))
+                self.steps.append(step)
+        self.also = int(self.rng.integers(len(values)))
+
+    def layer(self, module: nn.Module) -> Callable[..., torch.Tensor]:
+        self.layers.append(module)
+        return lambda x, old: module(x)
+
+    def draw(self, x: torch.Tensor) -> Callable[..., torch.Tensor]:
+        rng, rank = self.rng, x.ndim
+        kind = int(rng.integers(14))
+        axis = int(rng.integers(rank))
+        if kind <= 2 and rank == 4:
+            return self.layer(nn.Sequential(nn.Conv2d(x.shape[1], int(rng.integers(1, 5)), 3, padding=1), nn.ReLU()))
+        if kind == 3 and rank == 3:
+            return self.layer(nn.Conv1d(x.shape[1], int(rng.integers(1, 5)), 3, padding=1))
+        if kind == 4:
+            perm = tuple(int(i) for i in rng.permutation(rank))
+            return lambda x, old: x.permute(perm)
+        if kind == 5:
+            return lambda x, old: x.unsqueeze(axis) if rank < 4 else x.flatten(axis % 3, axis % 3 + 1)
+        if kind == 6:
+            return self.layer(nn.Linear(x.shape[-1], int(rng.integers(1, 5))))
+        if kind == 7:
+            other = torch.from_numpy(rng.random([d if rng.random() < 0.5 else 1 for d in x.shape[axis:]]).astype("f"))
+            return lambda x, old: x * other + 1
+        if kind == 8:
+            return lambda x, old: torch.cat([x, old[-1].tanh(), x], axis) if x.numel() < 200 else x
+        if kind == 9:
+            return lambda x, old: next((x + o for o in old if o.shape == x.shape and o is not x), x)
+        if kind == 10:
+            return lambda x, old: x.mean(axis, keepdim=rank < 3) if rank > 2 else torch.sigmoid(x)
+        if kind == 11:
+            return lambda x, old: F.pad(x, (1, 0, 0, 1)) if rank >= 2 and x.numel() < 200 else x
+        if kind == 12:
+            shape = (1, -1, x.shape[axis]) if rank >= 2 else (1, -1)
+            return lambda x, old: x.reshape(shape)
+        return lambda x, old: x.softmax(axis) if axis else F.hardswish(x)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values = [x]
+        for step in self.steps:
+            values.append(step(values[-1], values))
+        return values[-1], values[self.also]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = Wild(seed)
+    compile_and_compare(net, net.shape)

@@ -87,10 +87,15 @@ class Transpose(Op):
         return Lowered(self.header, [move_call(graph, node, ("in0", "out0"), walk, None)])
 
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
+        import torch
+
         for perm, shape in [((0, 2, 1), (1, 3, 5)), ((0, 2, 3, 1), (1, 3, 4, 5)), ((0, 3, 1, 2), (1, 3, 4, 5)),
                             ((0, 1, 3, 2), (1, 1, 7, 2)), ((0, 4, 3, 2, 1), (1, 2, 3, 4, 5)), ((0, 1), (1, 6)),
                             ((0, 5, 3, 1, 4, 2), (1, 2, 3, 2, 3, 2)), ((0, 3, 2, 1), (1, 4, 1, 3))]:
             yield Case(function_module(lambda x, perm=perm: x.permute(perm)), [shape], f"permute {perm}")
+            # Read in both orders, the permutation cannot move into the interface: this one runs.
+            yield Case(function_module(lambda x, perm=perm: torch.cat([x.flatten(1), x.permute(perm).flatten(1)], 1)), [shape],
+                       f"permute {perm} beside the original")
         yield Case(function_module(lambda x: x.transpose(-1, -2)), [(1, 4, 7)], "transpose")
         yield Case(function_module(lambda x: x.movedim(1, -1)), [(1, 4, 3, 2)], "movedim")
         yield Case(function_module(lambda x: x.movedim((1, 2), (3, 1))), [(1, 4, 3, 2)], "movedim of two")

@@ -158,10 +158,10 @@ class Layouts:
     def _wanted(self, edge: Edge, trial: dict[str, Perm]) -> View:
         return ordered(edge.view, self.order_of(edge.group, trial)) if edge.group else edge.view
 
-    def _cost(self, trial: dict[str, Perm]) -> tuple[int, int, int]:
-        """Elements moved, then nodes added, then how much of the interface is unlike torch's."""
+    def _cost(self, groups: Iterable[str], trial: dict[str, Perm]) -> tuple[int, int, int]:
+        """Around ``groups``: elements moved, then nodes added, then how many groups are not in torch's order."""
         moved, added = {}, 0
-        for edge in dict.fromkeys(e for group in self.order | trial for e in self.edges.get(group, [])):
+        for edge in dict.fromkeys(e for group in groups for e in self.edges.get(group, [])):
             have, want = self.order_of(edge.root, trial), self._wanted(edge, trial)
             shape = self.shapes[edge.root]
             r = between(have, complete(want, len(have)))
@@ -172,7 +172,11 @@ class Layouts:
                     moved[edge.root, want] = self.graph[edge.root].size
             elif stored != seen_shape(shape, want):
                 added += 1
-        return sum(moved.values()), added, sum(p != identity(len(p)) for p in (self.order | trial).values())
+        return (
+            sum(moved.values()),
+            added,
+            sum(p != identity(len(p)) for g in groups for p in [trial.get(g, self.order[g])]),
+        )
 
     def _absorbed(self, edge: Edge, stored: Shape, r: Perm) -> bool:
         if edge.flat is not None:
@@ -206,16 +210,15 @@ class Layouts:
     def choose(self) -> None:
         groups = list(dict.fromkeys(g for name in self.parent if (g := self.find(name))))
         self.order = {g: identity(len(self.shapes[g])) for g in groups}
-        best = self._cost({})
         for _ in range(8):
-            before = best
+            changed = False
             for group in groups:
                 for order in dict.fromkeys(self._candidates(group)):
                     for trial in ({group: order}, self._spread(group, order)):
-                        if (cost := self._cost(trial)) < best:
-                            best = cost
+                        if self._cost(trial, trial) < self._cost(trial, {}):
                             self.order |= trial
-            if best == before:
+                            changed = True
+            if not changed:
                 return
 
 

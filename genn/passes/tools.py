@@ -147,7 +147,7 @@ def then(p: Sequence[int], q: Sequence[int]) -> Perm:
 
 
 def inverse(p: Sequence[int]) -> Perm:
-    return tuple(int(i) for i in np.argsort(p))
+    return tuple(sorted(range(len(p)), key=p.__getitem__))
 
 
 def between(p: Sequence[int], q: Sequence[int]) -> Perm:

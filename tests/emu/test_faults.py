@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 
 import pytest
 
@@ -67,6 +68,25 @@ def test_budget_counts_instructions(tmp_path, need_tool):
     assert machine.run(budget=whole).exit == 0
     short = machine.run(budget=whole - 3)
     assert short.fault is not None and short.total_instructions <= whole - 3
+
+
+@pytest.mark.arm
+def test_a_signal_interrupts_a_run(tmp_path, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    machine = emu.Machine(bad(tmp_path, "1: b 1b"))
+
+    def ring(_number, _frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            machine.run(budget=10**15)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert "budget" in str(machine.run(budget=1000).fault)
 
 
 @pytest.mark.arm
