@@ -149,8 +149,7 @@ cdef class Engine:
         """Install counters and hooks.
 
         ``windows``: (address, bytes) of code.  ``entries``: (address, bank), banks 1 to ``banks``-1; bank 0 is what
-        runs outside
-        of ``root``, the bank whose call starts the tracking (0xffffffff: each starts its own).
+        runs outside of ``root``, the bank whose call starts the tracking (0xffffffff: each starts its own).
         """
         cdef State *s = &self.s
         cdef uint32_t total = 0, b
@@ -248,11 +247,11 @@ cdef class Engine:
     cdef add_hooks(self):
         cdef State *s = &self.s
         cdef uc_hook hook
-        cdef uint32_t k
+        cdef uint32_t k, first, last
         for k in range(s.pending_n):
-            check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, s, s.pending[2 * k], s.pending[2 * k +
-            1]), "hook")
-            check(uc_ctl_remove_cache(self.uc, s.pending[2 * k], s.pending[2 * k + 1] + 2), "drop a translation")
+            first, last = s.pending[2 * k], s.pending[2 * k + 1]
+            check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, s, first, last), "hook")
+            check(uc_ctl_remove_cache(self.uc, first, last + 2), "drop a translation")
         s.pending_n = 0
 
     @property

@@ -1,7 +1,7 @@
 """Counters and native hooks of the emulator's hot path; included by _core.pyx, where the method is described.
 
-``on_block`` runs once per executed block, ``on_site`` once per executed instruction of an IT block and per division; the
-rest runs when something new is met.
+``on_block`` runs once per executed block, ``on_site`` once per executed instruction of an IT block and per division;
+the rest runs when something new is met.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -72,8 +72,9 @@ class Layer:
 
 @dataclass
 class RunResult:
-    """One run.  ``cycles`` and ``instructions`` are those of ``count`` (entry to return, over all its calls) when it
-    was given.
+    """One run.
+
+    ``cycles`` and ``instructions`` are those of ``count`` (entry to return, over all its calls) when it was given.
     """
 
     exit: int | None
@@ -101,9 +102,8 @@ class Machine:
     """A device with firmware in it.
 
     ``regions`` default to 16 MiB of flash at the ELF's lowest address and RAM at 0x20000000.  ``count`` names the
-    function
-    whose execution is counted (everything when it is None); ``banks`` name functions within it that get rows of their
-    own.
+    function whose execution is counted (everything when it is None); ``banks`` name functions within it that get rows
+    of their own.  ``counting`` off runs the bare engine, for comparison.
     """
 
     def __init__(
