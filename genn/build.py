@@ -219,6 +219,7 @@ def build_elf(
     firmware, script = firmware_dir(), linker_script(target)
     fw_sources = firmware_sources(port)
     flags = [*target.cflags(scheme, opt), *WARNINGS, *(["-g"] if debug else [])]
+    includes = [Path(i).resolve() for i in includes]  # the compiler runs in a folder of its own
     headers = sorted(h for folder in (*includes, firmware) for h in Path(folder).glob("*.h"))
     read = [*sources, *fw_sources, *headers]
     key = digest(gcc.version, gcc.argv, flags, header, script, [str(p.name) for p in read], *read)
