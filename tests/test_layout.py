@@ -152,7 +152,7 @@ def test_views_follow_orders() -> None:
 
 
 class Wild(nn.Module):
-    """Convolutions between permutes, reshapes, broadcasts, concatenations and reductions, as no user would write them."""
+    """Convolutions between permutes, reshapes, broadcasts, concatenations and reductions: nets nobody would write."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()

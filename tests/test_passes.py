@@ -342,4 +342,4 @@ def test_names_and_places() -> None:
     module = Fn(lambda m, x: m.fc(F.relu(m.conv(x)).flatten(1)), conv=conv(1, 2), fc=nn.Linear(8, 2))
     graph = compile_and_compare(module, (1, 1, 2, 2))
     assert [n.name for n in graph.nodes if n.op != "reshape"] == ["conv", "fc"]
-    assert {n.source.file for n in graph.nodes} == {"test_passes.py"} and all(n.source.line for n in graph.nodes)
+    assert {n.source.file for n in graph.nodes} == {"networks.py"} and all(n.source.line for n in graph.nodes)
