@@ -125,7 +125,7 @@ def source_of(node: fx.Node) -> Source:
 def _user_frame(trace_text: str) -> tuple[str, int] | None:
     for file, line in reversed(_FRAME.findall(trace_text)):
         path = file.replace("\\", "/")
-        if not (path.startswith((_TORCH, "<")) or "-packages/torch/" in path or "/genn/" in path):
+        if not (path.startswith((_TORCH, "<")) or "-packages/torch/" in path or path.endswith("/genn/tracing.py")):
             return Path(path).name, int(line)
     return None
 

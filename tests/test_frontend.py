@@ -201,3 +201,12 @@ def test_two_imports_are_alike() -> None:
     module = lively(nn.Sequential(conv(2, 4), nn.BatchNorm2d(4), nn.ReLU()))
     graphs = [passes.canonicalize(load(module, torch.ones(1, 2, 4, 4))) for _ in range(2)]
     assert graphs[0].dump() == graphs[1].dump()
+
+
+def test_layers_of_the_suite_have_their_lines() -> None:
+    from genn import suite
+
+    module, x = suite.load("mnist-cnn")
+    graph = passes.canonicalize(load(module, x))
+    assert {n.source.file for n in graph.nodes} == {"mnist.py"}
+    assert [n.name for n in graph.nodes] == ["conv1", "pool1", "conv2", "pool2", "flatten_reshape", "fc1", "fc2"]
