@@ -6,7 +6,6 @@ target were seen before comes from the cache (``genn.toolchain.cached``), whole.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,76 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from genn.errors import CheckFailed, ModelError, ToolchainError
+from genn.manifest import read_raw
 from genn.paths import firmware_dir
 from genn.target import DEFAULT_OPT, Target
 from genn.toolchain import WARNINGS, Tool, cached, compile_c, digest, find_arm_gcc, first_error, run
 
-MANIFEST = "genn.json"
-MAX_MANIFEST = 64 << 20  # bytes
 _OVERFLOW = re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?")
-
-
-class _Arena(msgspec.Struct):
-    bytes: int
-    align: int
-
-
-class _Port(msgspec.Struct):
-    name: str
-    bytes: int
-
-
-class _Layer(msgspec.Struct):
-    index: int
-    name: str
-    op: str
-    symbol: str
-    weights: str | None
-    constants: str | None
-    weight_bytes: int
-    arena_live: int | None = None
-
-
-class _Manifest(msgspec.Struct):
-    schema: int
-    name: str
-    scheme: str
-    arena: _Arena
-    inputs: list[_Port]
-    outputs: list[_Port]
-    layers: list[_Layer]
-    files: dict[str, str]
-
-
-def read_manifest(project: Path) -> dict[str, Any]:
-    """genn.json of a converted project, its central fields checked.  ModelError naming the file and the field."""
-    path = Path(project) / MANIFEST
-    try:
-        if path.stat().st_size > MAX_MANIFEST:
-            raise ModelError(f"the manifest is larger than {MAX_MANIFEST >> 20} MB", str(path))
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        checked = msgspec.convert(raw, _Manifest)
-    except OSError as error:
-        fix = "give the folder that genn convert wrote"
-        raise ModelError(f"cannot read the manifest: {error.strerror}", str(path), fix) from None
-    except msgspec.ValidationError as error:
-        what, _, field = str(error).partition(" - at `$.")
-        raise ModelError(what, f"{path}: field {field.rstrip('`')}" if field else str(path)) from None
-    except (ValueError, RecursionError):
-        raise ModelError("the manifest is no JSON", str(path)) from None
-    identifiers = [checked.name, *(s for x in checked.layers for s in (x.symbol, x.weights, x.constants) if s)]
-    for text in identifiers:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,255}", text):
-            raise ModelError(f"{text[:40]!r} is no C identifier", str(path))
-    for name in checked.files:
-        if Path(name).name != name or name.startswith((".", "-")):
-            raise ModelError(f"{name[:40]!r} is no file of this folder", f"{path}: field files")
-    if checked.schema != 1:
-        raise ModelError(f"schema {checked.schema} is not known; this genn reads schema 1", str(path))
-    return raw
 
 
 def build_firmware(
@@ -94,10 +30,11 @@ def build_firmware(
     """Build the firmware of a converted project and return its ELF, ``project_dir/build/TARGET/NAME.elf``.
 
     ToolchainError if the compiler is missing or refuses the code; CheckFailed, saying by how many bytes and which
-    layers weigh most, if the network does not fit the target's memories; ModelError if the manifest is no good.
+    layers weigh most, if the network does not fit the target's memories; UsageError if there is no project, ModelError
+    if its manifest is damaged.
     """
     project_dir = Path(project_dir)
-    manifest = read_manifest(project_dir)
+    manifest = read_raw(project_dir)
     name = manifest["name"]
     arena, ram = manifest["arena"]["bytes"], target.ram
     if arena >= 1 << 30:
@@ -216,6 +153,7 @@ def build_elf(
     Sources may be of several networks, as long as ``header`` makes one of it.  RegionOverflow if memory is short.
     """
     gcc = find_arm_gcc()
+    includes = [Path(i).resolve() for i in includes]  # the compiler runs in another folder
     firmware, script = firmware_dir(), linker_script(target)
     fw_sources = firmware_sources(port)
     flags = [*target.cflags(scheme, opt), *WARNINGS, *(["-g"] if debug else [])]
