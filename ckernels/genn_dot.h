@@ -59,9 +59,48 @@ GENN_INLINE void genn_dot4_s16(const int16_t *x, const int16_t *w, int32_t strid
     acc[3] = a3;
 }
 
+/* Hosts with vector registers keep a block of 8 outputs in one vector; each lane adds in the defined order. */
+#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON))
+#define GENN_VECTOR_F32
+typedef float genn_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+GENN_INLINE genn_f32x8 genn_muladd_f32x8(genn_f32x8 acc, const float *w, float x)
+{
+    return acc + *(const genn_f32x8 *)w * (genn_f32x8){x, x, x, x, x, x, x, x};
+}
+
+/* Four blocks at once, so that one addition need not wait for the other; the blocks' weights lie n * 8 apart. */
+GENN_INLINE void genn_dot32_f32(const float *x, const float *w, int32_t n, const float *bias, float *acc)
+{
+    const float *w1 = w + n * 8, *w2 = w1 + n * 8, *w3 = w2 + n * 8;
+    genn_f32x8 a0 = *(const genn_f32x8 *)bias, a1 = *(const genn_f32x8 *)(bias + 8);
+    genn_f32x8 a2 = *(const genn_f32x8 *)(bias + 16), a3 = *(const genn_f32x8 *)(bias + 24);
+
+    for (int32_t k = 0; k < n; k++) {
+        a0 = genn_muladd_f32x8(a0, w + k * 8, x[k]);
+        a1 = genn_muladd_f32x8(a1, w1 + k * 8, x[k]);
+        a2 = genn_muladd_f32x8(a2, w2 + k * 8, x[k]);
+        a3 = genn_muladd_f32x8(a3, w3 + k * 8, x[k]);
+    }
+    *(genn_f32x8 *)acc = a0;
+    *(genn_f32x8 *)(acc + 8) = a1;
+    *(genn_f32x8 *)(acc + 16) = a2;
+    *(genn_f32x8 *)(acc + 24) = a3;
+}
+#endif
+
 /* `width` outputs at once; their weights lie interleaved: w[k * width + t].  Each output's sum keeps its order. */
 GENN_INLINE const float *genn_dot_f32(const float *x, const float *w, int32_t n, int32_t width, float *acc)
 {
+#if defined(GENN_VECTOR_F32)
+    if (width == 8) {
+        genn_f32x8 a = *(genn_f32x8 *)acc;
+        for (int32_t k = 0; k < n; k++, w += 8)
+            a = genn_muladd_f32x8(a, w, x[k]);
+        *(genn_f32x8 *)acc = a;
+        return w;
+    }
+#endif
     for (int32_t k = 0; k < n; k++) {
         GENN_UNROLL
         for (int32_t t = 0; t < width; t++)

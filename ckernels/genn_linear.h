@@ -42,6 +42,13 @@ GENN_INLINE void genn_linear_f32(const struct genn_linear_f32 *p, const float *G
     for (int32_t r = 0; r < p->rows; r++) {
         const float *wp = w;
         int32_t o = 0;
+#if defined(GENN_VECTOR_F32)
+        for (; o + 32 <= p->out; o += 32, wp += 32 * p->in) {
+            genn_dot32_f32(x, wp, p->in, bias + o, y + o);
+            for (int32_t t = o; t < o + 32; t++)
+                y[t] = genn_clamp_f32(y[t], p->clamp, p->lo, p->hi);
+        }
+#endif
         for (; o + 8 <= p->out; o += 8)
             wp = genn_linear_block_f32(p, x, wp, bias + o, y + o, 8);
         if (p->out % 8)
