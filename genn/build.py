@@ -153,7 +153,6 @@ def build_elf(
     Sources may be of several networks, as long as ``header`` makes one of it.  RegionOverflow if memory is short.
     """
     gcc = find_arm_gcc()
-    includes = [Path(i).resolve() for i in includes]  # the compiler runs in another folder
     firmware, script = firmware_dir(), linker_script(target)
     fw_sources = firmware_sources(port)
     flags = [*target.cflags(scheme, opt), *WARNINGS, *(["-g"] if debug else [])]
