@@ -84,7 +84,7 @@ wheel = set(zipfile.ZipFile(sys.argv[2]).namelist())
 lost = [n for n in tracked if n not in sdist and n != ".gitignore"]
 data = {n: f"genn/_data/{n}" if n.startswith(("ckernels/", "firmware/")) else n for n in tracked}
 lost += [n for n, place in data.items() if n.split("/")[0] in ("genn", "emu", "ckernels", "firmware")
-         and not n.endswith((".pyx", ".pxi", ".pxd")) and place not in wheel]
+         and not n.endswith((".pyx", ".pxi", ".pxd", ".md")) and place not in wheel]
 stray = [n for n in wheel if n.split("/")[0] not in ("genn", "emu") and ".dist-info/" not in n]
 sys.exit(f"smoke: not distributed: {lost}; stray: {stray}" if lost or stray else 0)
 PYTHON
