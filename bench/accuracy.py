@@ -24,7 +24,9 @@ BATCH = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("GENN_DATA"), required="GENN_DATA" not in os.environ)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("GENN_DATA"), required="GENN_DATA" not in os.environ
+    )
     parser.add_argument("--models", default="mnist-mlp,mnist-cnn")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -33,8 +35,16 @@ def main() -> None:
         x, y = test_set(Path(args.data), name)
         for scheme in SCHEMES:
             rows.append(measure(name, scheme, x, y, rows))
-    columns = ["model", "scheme", "accuracy %", "against float", "right to wrong", "wrong to right", "top-1 agreement %",
-               "reference differs"]
+    columns = [
+        "model",
+        "scheme",
+        "accuracy %",
+        "against float",
+        "right to wrong",
+        "wrong to right",
+        "top-1 agreement %",
+        "reference differs",
+    ]
     keys = ("model", "scheme", "accuracy", "difference", "right_to_wrong", "wrong_to_right", "agreement", "mismatches")
     document = {"schema": 1, "samples": len(y), "rows": [dict(zip(keys, r[:8], strict=True)) for r in rows]}
     report = Report("accuracy", document, [Table(f"host C on {len(y):,} test images", columns, [r[:8] for r in rows])])
@@ -66,8 +76,17 @@ def measure(name: str, scheme: str, x: np.ndarray, y: np.ndarray, before: list[l
     found = np.concatenate(classes)
     base = next((r[-1] for r in before if r[0] == name and r[1] == "float32"), found)
     right, was = found == y, base == y
-    return [name, scheme, 100 * right.mean(), 100 * (right.mean() - was.mean()), int((was & ~right).sum()),
-            int((~was & right).sum()), 100 * (found == base).mean(), mismatches, found]
+    return [
+        name,
+        scheme,
+        100 * right.mean(),
+        100 * (right.mean() - was.mean()),
+        int((was & ~right).sum()),
+        int((~was & right).sum()),
+        100 * (found == base).mean(),
+        mismatches,
+        found,
+    ]
 
 
 if __name__ == "__main__":

@@ -30,9 +30,18 @@ VECTORS = 4  # test vectors that travel with the generated C
 SEED = 20260101
 
 
-def convert(module: nn.Module | ExportedProgram, example_input: Any = None, scheme: str = "float32", calibration: Any = None,
-            *, sparse: str = "auto", name: str | None = None, sensor: str | extras.Sensor | None = None,
-            vectors: int = VECTORS, vector_data: Any = None) -> Model:
+def convert(
+    module: nn.Module | ExportedProgram,
+    example_input: Any = None,
+    scheme: str = "float32",
+    calibration: Any = None,
+    *,
+    sparse: str = "auto",
+    name: str | None = None,
+    sensor: str | extras.Sensor | None = None,
+    vectors: int = VECTORS,
+    vector_data: Any = None,
+) -> Model:
     """Convert a trained network to C.
 
     module: an ``nn.Module`` (put into eval mode on a copy) or an ``ExportedProgram``.
@@ -57,13 +66,31 @@ def convert(module: nn.Module | ExportedProgram, example_input: Any = None, sche
     else:
         exported, title = frontend.trace(module, example_input), type(module).__name__
     graph = passes.canonicalize(frontend.import_graph(exported, title))
-    return convert_graph(graph, scheme, calibration, sparse=sparse, name=name or identifier(title.lower()), sensor=sensor,
-                         vectors=vectors, vector_data=vector_data, module=module)
+    return convert_graph(
+        graph,
+        scheme,
+        calibration,
+        sparse=sparse,
+        name=name or identifier(title.lower()),
+        sensor=sensor,
+        vectors=vectors,
+        vector_data=vector_data,
+        module=module,
+    )
 
 
-def convert_graph(graph: Graph, scheme: str, calibration: Any = None, *, sparse: str = "auto", name: str = "net",
-                  sensor: str | extras.Sensor | None = None, vectors: int = VECTORS, vector_data: Any = None,
-                  module: Any = None) -> Model:
+def convert_graph(
+    graph: Graph,
+    scheme: str,
+    calibration: Any = None,
+    *,
+    sparse: str = "auto",
+    name: str = "net",
+    sensor: str | extras.Sensor | None = None,
+    vectors: int = VECTORS,
+    vector_data: Any = None,
+    module: Any = None,
+) -> Model:
     """The steps after the front end: quantize, plan, generate.  ``graph`` is a canonical float graph."""
     check_name(name)
     sensor = extras.parse_sensor(sensor) if isinstance(sensor, str) else sensor
@@ -75,8 +102,10 @@ def convert_graph(graph: Graph, scheme: str, calibration: Any = None, *, sparse:
     given = match_inputs(graph, vector_data, "test vectors") if vector_data is not None else samples
     if given is None:
         rng = np.random.default_rng(SEED)
-        given = {n: rng.standard_normal((max(1, vectors), *reference.torch_shape(graph, n))).astype(np.float32)
-                 for n in graph.inputs}
+        given = {
+            n: rng.standard_normal((max(1, vectors), *reference.torch_shape(graph, n))).astype(np.float32)
+            for n in graph.inputs
+        }
     stored = {n: reference.encode(quantized, n, given[n][: max(1, vectors)]) for n in graph.inputs}
     expected = reference.run(quantized, stored)
     project.files[serialize.FILE] = serialize.dumps(quantized)
@@ -103,10 +132,16 @@ def fingerprint(graph: Graph) -> str:
 
 
 class Model:
-    """A converted network: ``graph`` (quantized), ``float_graph``, ``project`` (the C in memory), ``module`` (torch)."""
+    """A converted network: ``graph`` (quantized), ``float_graph``, ``project`` (C in memory), ``module`` (torch)."""
 
-    def __init__(self, float_graph: Graph, project: codegen.CProject, module: Any, samples: Mapping[str, np.ndarray] | None,
-                 options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        float_graph: Graph,
+        project: codegen.CProject,
+        module: Any,
+        samples: Mapping[str, np.ndarray] | None,
+        options: Mapping[str, Any],
+    ) -> None:
         self.float_graph, self.project, self.module = float_graph, project, module
         self.graph, self.name = project.graph, project.name
         self.samples, self.options = samples, dict(options)
@@ -144,19 +179,24 @@ class Model:
         return convert_report(self.manifest, self.project if verbose else None)
 
     def check_fits(self, target: str | Target) -> None:
-        """CheckFailed if weights or arena alone exceed the target's memories: by how much and which layers weigh most."""
+        """CheckFailed if weights or arena alone exceed the target's memories: by how much, and the heaviest layers."""
         target = load_target(target) if isinstance(target, str) else target
         flash = sum(r.size for r in target.regions if r.kind == "flash")
         ram = sum(r.size for r in target.regions if r.kind == "ram")
         layers = self.manifest["layers"]
         constants = sum(layer["weight_bytes"] + layer["constant_bytes"] for layer in layers)
         arena = self.manifest["arena"]["bytes"]
-        for what, need, has, key in (("flash", constants, flash, "weight_bytes"), ("ram", arena + target.stack, ram, "arena_live")):
+        for what, need, has, key in (
+            ("flash", constants, flash, "weight_bytes"),
+            ("ram", arena + target.stack, ram, "arena_live"),
+        ):
             if need > has:
                 heavy = sorted(layers, key=lambda layer: -layer[key])[:3]
                 names = ", ".join(f"{layer['name']} ({layer[key]} B)" for layer in heavy)
-                raise CheckFailed(f"the network needs at least {need} B of {what}, {need - has} B more than {target.name} has",
-                                  fix=f"the heaviest layers are {names}: use a smaller scheme, prune, or choose a larger target")
+                raise CheckFailed(
+                    f"the network needs at least {need} B of {what}, {need - has} B more than {target.name} has",
+                    fix=f"the heaviest layers are {names}: use a smaller scheme, prune, or choose a larger target",
+                )
 
     def verify(self, data: Any = None, labels: Any = None, **options: Any) -> Report:
         """PyTorch, reference and C compared: see ``genn.verify.verify``."""
@@ -181,8 +221,11 @@ def _port(model: Model, tensor: str) -> dict[str, Any]:
     graph = model.graph
     t = graph[tensor]
     out: dict[str, Any] = {
-        "name": tensor, "shape": list(t.shape), "torch_shape": list(reference.torch_shape(graph, tensor)),
-        "layout": list(graph.layout.get(tensor) or range(len(t.shape))), **_value(model, tensor),
+        "name": tensor,
+        "shape": list(t.shape),
+        "torch_shape": list(reference.torch_shape(graph, tensor)),
+        "layout": list(graph.layout.get(tensor) or range(len(t.shape))),
+        **_value(model, tensor),
     }
     return out
 
@@ -190,8 +233,15 @@ def _port(model: Model, tensor: str) -> dict[str, Any]:
 def _value(model: Model, tensor: str) -> dict[str, Any]:
     t = model.graph[tensor]
     q = t.q
-    return {"shape": list(t.shape), "dtype": t.dtype, "bits": q.bits if q else 32, "scale": float(q.scale) if q else 1.0,
-            "zero_point": q.zero_point if q else 0, "offset": model.project.plan.offsets[tensor], "bytes": t.nbytes}
+    return {
+        "shape": list(t.shape),
+        "dtype": t.dtype,
+        "bits": q.bits if q else 32,
+        "scale": float(q.scale) if q else 1.0,
+        "zero_point": q.zero_point if q else 0,
+        "offset": model.project.plan.offsets[tensor],
+        "bytes": t.nbytes,
+    }
 
 
 def _manifest(model: Model) -> dict[str, Any]:
@@ -201,25 +251,45 @@ def _manifest(model: Model) -> dict[str, Any]:
     for layer in project.layers:
         node, low = layer.node, layer.lowered
         quant = node.quant
-        layers.append({
-            "index": layer.index, "name": node.source.fqn or node.name, "op": node.op, "symbol": layer.symbol,
-            "weights": layer.weights, "constants": layer.constants, "scheme": graph.scheme,
-            "sparse": bool(quant.get("sparse", False)), "macs": registry[node.op].macs(node, graph),
-            "weight_bytes": 4 * len(codegen.words(low.weights)) if low.weights else 0,
-            "constant_bytes": sum(np.dtype(codegen.NP_CTYPE[a.ctype]).itemsize * max(1, np.size(a.values))
-                                  for a in low.consts.values()),
-            "in_shapes": [list(t.shape) for t in graph.activations(node)],
-            "out_shapes": [list(graph[o].shape) for o in node.outputs],
-            "arena_live": project.plan.live(steps[node.name]), "workspace": low.workspace,
-            "source": {"fqn": node.source.fqn, "file": node.source.file, "line": node.source.line},
-            "outputs": [{"tensor": o, **_value(model, o)} for o in node.outputs],
-        })
+        layers.append(
+            {
+                "index": layer.index,
+                "name": node.source.fqn or node.name,
+                "op": node.op,
+                "symbol": layer.symbol,
+                "weights": layer.weights,
+                "constants": layer.constants,
+                "scheme": graph.scheme,
+                "sparse": bool(quant.get("sparse", False)),
+                "macs": registry[node.op].macs(node, graph),
+                "weight_bytes": 4 * len(codegen.words(low.weights)) if low.weights else 0,
+                "constant_bytes": sum(
+                    np.dtype(codegen.NP_CTYPE[a.ctype]).itemsize * max(1, np.size(a.values))
+                    for a in low.consts.values()
+                ),
+                "in_shapes": [list(t.shape) for t in graph.activations(node)],
+                "out_shapes": [list(graph[o].shape) for o in node.outputs],
+                "arena_live": project.plan.live(steps[node.name]),
+                "workspace": low.workspace,
+                "source": {"fqn": node.source.fqn, "file": node.source.file, "line": node.source.line},
+                "outputs": [{"tensor": o, **_value(model, o)} for o in node.outputs],
+            }
+        )
     return {
-        "schema": 1, "generator": f"genn-mcu {genn.__version__}", "name": model.name, "scheme": graph.scheme,
-        "model_sha256": fingerprint(model.float_graph), "options": model.options,
-        "arena": {"bytes": project.plan.arena, "align": 8, "lower_bound": project.plan.lower_bound,
-                  "proof": project.plan.proof},
-        "inputs": [_port(model, n) for n in graph.inputs], "outputs": [_port(model, n) for n in graph.outputs],
+        "schema": 1,
+        "generator": f"genn-mcu {genn.__version__}",
+        "name": model.name,
+        "scheme": graph.scheme,
+        "model_sha256": fingerprint(model.float_graph),
+        "options": model.options,
+        "arena": {
+            "bytes": project.plan.arena,
+            "align": 8,
+            "lower_bound": project.plan.lower_bound,
+            "proof": project.plan.proof,
+        },
+        "inputs": [_port(model, n) for n in graph.inputs],
+        "outputs": [_port(model, n) for n in graph.outputs],
         "layers": layers,
     }
 
@@ -228,21 +298,42 @@ def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None
     """The table of a conversion; ``project`` adds the bits and proofs of ``-v``."""
     columns = ["#", "layer", "operator", "output", "MACs", "weights B", "store", "arena live B"]
     layers: Sequence[Mapping[str, Any]] = manifest["layers"]
-    rows = [[x["index"], x["name"], x["op"], shape_text(x["out_shapes"][0]), x["macs"] or None,
-             x["weight_bytes"] or None, ("sparse" if x["sparse"] else "dense") if x["weights"] else "", x["arena_live"]]
-            for x in layers]
-    total = ["", "total", "", "", sum(x["macs"] for x in layers), sum(x["weight_bytes"] for x in layers), "",
-             manifest["arena"]["bytes"]]
+    rows = [
+        [
+            x["index"],
+            x["name"],
+            x["op"],
+            shape_text(x["out_shapes"][0]),
+            x["macs"] or None,
+            x["weight_bytes"] or None,
+            ("sparse" if x["sparse"] else "dense") if x["weights"] else "",
+            x["arena_live"],
+        ]
+        for x in layers
+    ]
+    total = [
+        "",
+        "total",
+        "",
+        "",
+        sum(x["macs"] for x in layers),
+        sum(x["weight_bytes"] for x in layers),
+        "",
+        manifest["arena"]["bytes"],
+    ]
     tables = [Table(f"{manifest['name']}: {manifest['scheme']}", columns, rows, total)]
     if project is not None:
         tables.append(_proofs(project))
     arena = manifest["arena"]
-    lines = [f"arena {arena['bytes']:,} B (input and output inside), lower bound {arena['lower_bound']:,} B: {arena['proof']}"]
+    lines = [
+        f"arena {arena['bytes']:,} B (input and output inside), "
+        f"lower bound {arena['lower_bound']:,} B: {arena['proof']}"
+    ]
     return Report("convert", dict(manifest), tables, lines)
 
 
 def _proofs(project: codegen.CProject) -> Table:
-    """Bits per layer and the proof that its accumulator fits: worst |partial sum| from the actual weights and input range."""
+    """Bits per layer and the proof that its accumulator fits: the worst |partial sum| of weights and input range."""
     rows = []
     for layer in project.layers:
         q, node = layer.node.quant, layer.node
@@ -250,7 +341,31 @@ def _proofs(project: codegen.CProject) -> Table:
         x = project.graph[node.inputs[0]].q
         y = project.graph[node.outputs[0]].q
         error = q["requant"].error if "requant" in q else q.get("error")
-        rows.append([layer.index, node.source.fqn or node.name, x.bits if x else 32, q.get("bits"), y.bits if y else 32, bound,
-                     f"{bound / 2**31:.1%} of 2^31" if bound is not None else "", q.get("split") or None, error])
-    return Table("accumulator proofs", ["#", "layer", "input bits", "weight bits", "output bits", "largest |accumulator|",
-                                        "of int32", "split along K", "rounding error (steps)"], rows)
+        rows.append(
+            [
+                layer.index,
+                node.source.fqn or node.name,
+                x.bits if x else 32,
+                q.get("bits"),
+                y.bits if y else 32,
+                bound,
+                f"{bound / 2**31:.1%} of 2^31" if bound is not None else "",
+                q.get("split") or None,
+                error,
+            ]
+        )
+    return Table(
+        "accumulator proofs",
+        [
+            "#",
+            "layer",
+            "input bits",
+            "weight bits",
+            "output bits",
+            "largest |accumulator|",
+            "of int32",
+            "split along K",
+            "rounding error (steps)",
+        ],
+        rows,
+    )

@@ -5,7 +5,7 @@ Everything here is made from a CProject; nothing is written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,12 @@ from genn.ops import registry
 from genn.vectors import FILE as VECTOR_FILE
 from genn.vectors import dumps as dump_vectors
 
-SENSOR_TYPES = {"u8": ("uint8_t", 0, 255), "s8": ("int8_t", -128, 127), "u16": ("uint16_t", 0, 65535),
-                "s16": ("int16_t", -32768, 32767)}
+SENSOR_TYPES = {
+    "u8": ("uint8_t", 0, 255),
+    "s8": ("int8_t", -128, 127),
+    "u16": ("uint16_t", 0, 65535),
+    "s16": ("int16_t", -32768, 32767),
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ def parse_sensor(text: str) -> Sensor:
         if kind not in SENSOR_TYPES or len(values) not in (1, 2) or not np.isfinite(values).all() or values[0] == 0:
             raise ValueError
     except ValueError:
-        raise UsageError(f"{text!r} describes no sensor", "--sensor",
-                         f"use TYPE:SCALE[:OFFSET] with TYPE one of {', '.join(SENSOR_TYPES)}, as in u8:0.00392") from None
+        raise UsageError(
+            f"{text!r} describes no sensor",
+            "--sensor",
+            f"use TYPE:SCALE[:OFFSET] with TYPE one of {', '.join(SENSOR_TYPES)}, as in u8:0.00392",
+        ) from None
     return Sensor(kind, *values)
 
 
@@ -60,8 +67,13 @@ def sensor_constants(t: Tensor, sensor: Sensor) -> tuple[int, int, int]:
     raise UsageError("the sensor's range is far wider than the input's", "--sensor", "check its scale and offset")
 
 
-def add_extras(p: CProject, vectors: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray],
-               sensor: Sensor | None = None, title: str = "") -> None:
+def add_extras(
+    p: CProject,
+    vectors: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    sensor: Sensor | None = None,
+    title: str = "",
+) -> None:
     """Add main.c, NAME_vectors.h, NAME_infer.c, CMakeLists.txt and README.md to the project's files.
 
     vectors, expected: stored inputs and the reference's outputs, (S, *shape) per tensor name.
@@ -82,19 +94,34 @@ def _sensor(p: CProject, sensor: Sensor) -> str:
     head = [f"\n/* Input 0 from {t.size} sensor values, real = {sensor.scale!r} * raw + {sensor.offset!r}"]
     name = f"static inline void {p.name}_input0_from_{sensor.type}(void *arena, const {ctype} *raw)"
     if t.q is None:
-        body = [f"        x[i] = (float)raw[i] * {float(np.float32(sensor.scale)).hex()}f"
-                f" + {float(np.float32(sensor.offset)).hex()}f;"]
+        body = [
+            f"        x[i] = (float)raw[i] * {float(np.float32(sensor.scale)).hex()}f"
+            f" + {float(np.float32(sensor.offset)).hex()}f;"
+        ]
         head[0] += ". */"
     else:
         mult, add, shift = sensor_constants(t, sensor)
         error = 0.5 + (max(map(abs, SENSOR_TYPES[sensor.type][1:])) + 1) * 2.0 ** -(shift + 1)
         head += [f" * (integers only; within {error:.3f} steps of the exact value, rounding included). */"]
-        body = [f"        int32_t q = ((int32_t)raw[i] * ({mult}) + ({add})) >> {shift};",
-                f"        q = q < {up}_INPUT0_MIN ? {up}_INPUT0_MIN : q;",
-                f"        x[i] = ({up}_INPUT0_TYPE)(q > {up}_INPUT0_MAX ? {up}_INPUT0_MAX : q);"]
-    return "\n".join([*head, name, "{",
-                      f"    {up}_INPUT0_TYPE *x = ({up}_INPUT0_TYPE *)(void *)((unsigned char *)arena + {up}_INPUT0_OFFSET);",
-                      "", f"    for (int32_t i = 0; i < {up}_INPUT0_SIZE; i++) {{", *body, "    }", "}", ""])
+        body = [
+            f"        int32_t q = ((int32_t)raw[i] * ({mult}) + ({add})) >> {shift};",
+            f"        q = q < {up}_INPUT0_MIN ? {up}_INPUT0_MIN : q;",
+            f"        x[i] = ({up}_INPUT0_TYPE)(q > {up}_INPUT0_MAX ? {up}_INPUT0_MAX : q);",
+        ]
+    return "\n".join(
+        [
+            *head,
+            name,
+            "{",
+            f"    {up}_INPUT0_TYPE *x = ({up}_INPUT0_TYPE *)(void *)((unsigned char *)arena + {up}_INPUT0_OFFSET);",
+            "",
+            f"    for (int32_t i = 0; i < {up}_INPUT0_SIZE; i++) {{",
+            *body,
+            "    }",
+            "}",
+            "",
+        ]
+    )
 
 
 def _words(name: str, array: np.ndarray) -> list[str]:
@@ -109,16 +136,28 @@ def _words(name: str, array: np.ndarray) -> list[str]:
 def _vectors(p: CProject, vectors: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str:
     up = p.name.upper()
     count = len(next(iter(expected.values())))
-    out = [f"/* {p.name}: test vectors, inputs and the outputs of the reference.  {LICENSE} */",
-           f"#ifndef {up}_VECTORS_H", f"#define {up}_VECTORS_H", "", "#include <stdint.h>", "",
-           f"#define {up}_VECTORS {count}u", "",
-           f"struct {p.name}_vector {{", "    const uint32_t *words; /* samples one behind another */",
-           "    uint32_t bytes, stride; /* of one sample; stride in words */", "};", ""]
+    out = [
+        f"/* {p.name}: test vectors, inputs and the outputs of the reference.  {LICENSE} */",
+        f"#ifndef {up}_VECTORS_H",
+        f"#define {up}_VECTORS_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        f"#define {up}_VECTORS {count}u",
+        "",
+        f"struct {p.name}_vector {{",
+        "    const uint32_t *words; /* samples one behind another */",
+        "    uint32_t bytes, stride; /* of one sample; stride in words */",
+        "};",
+        "",
+    ]
     for kind, names, data in (("in", p.graph.inputs, vectors), ("out", p.graph.outputs, expected)):
         for i, tensor in enumerate(names):
             out += _words(f"{p.name}_{kind}{i}_words", data[tensor])
-        rows = [f"{{{p.name}_{kind}{i}_words, {p.graph[t].nbytes}u, {-(-p.graph[t].nbytes // 4)}u}}"
-                for i, t in enumerate(names)]
+        rows = [
+            f"{{{p.name}_{kind}{i}_words, {p.graph[t].nbytes}u, {-(-p.graph[t].nbytes // 4)}u}}"
+            for i, t in enumerate(names)
+        ]
         out += [f"static const struct {p.name}_vector {p.name}_{kind}[] = {{", *(f"    {r}," for r in rows), "};", ""]
     return "\n".join([*out, "#endif", ""])
 
@@ -192,10 +231,23 @@ add_test(NAME_vectors NAME_test)
 def _infer(p: CProject) -> str:
     up = p.name.upper()
     n_in, n_out = len(p.graph.inputs), len(p.graph.outputs)
-    args = [f"const {up}_INPUT{i}_TYPE *in{i}" for i in range(n_in)] + [f"{up}_OUTPUT{i}_TYPE *out{i}" for i in range(n_out)]
-    out = [f"/* {p.name}: one call, with a static arena; not for threads.  {LICENSE} */", f'#include "{p.name}.h"', "",
-           "static union {", "    uint64_t align;", f"    unsigned char bytes[{up}_ARENA_BYTES];", "} arena;", "",
-           f"int {p.name}_infer({', '.join(args)})", "{", "    int status;", ""]
+    args = [f"const {up}_INPUT{i}_TYPE *in{i}" for i in range(n_in)] + [
+        f"{up}_OUTPUT{i}_TYPE *out{i}" for i in range(n_out)
+    ]
+    out = [
+        f"/* {p.name}: one call, with a static arena; not for threads.  {LICENSE} */",
+        f'#include "{p.name}.h"',
+        "",
+        "static union {",
+        "    uint64_t align;",
+        f"    unsigned char bytes[{up}_ARENA_BYTES];",
+        "} arena;",
+        "",
+        f"int {p.name}_infer({', '.join(args)})",
+        "{",
+        "    int status;",
+        "",
+    ]
     for i in range(n_in):
         out += [f"    {up}_INPUT{i}_TYPE *const to{i} = {p.name}_input(arena.bytes, {i});"]
     for i in range(n_out):
@@ -209,6 +261,10 @@ def _infer(p: CProject) -> str:
     return "\n".join([*out, "    return status;", "}", ""])
 
 
+def _meaning(t: Tensor) -> str:
+    return f", real = {float(t.q.scale)!r} * (q - {t.q.zero_point})" if t.q else ""
+
+
 def _readme(p: CProject, title: str) -> str:
     graph, name = p.graph, p.name
     rows = []
@@ -217,15 +273,38 @@ def _readme(p: CProject, title: str) -> str:
         macs = registry[layer.node.op].macs(layer.node, graph)
         kind = "sparse" if layer.node.quant.get("sparse") else "dense" if layer.weights else ""
         rows.append(f"| {layer.index} | `{layer.symbol}` | {'x'.join(map(str, out.shape))} | {macs or ''} | {kind} |")
-    ports = [f"* {kind} {i}: `{graph[t].dtype}` {'x'.join(map(str, graph[t].shape))}"
-             + (f", real = {float(graph[t].q.scale)!r} * (q - {graph[t].q.zero_point})" if graph[t].q else "")
-             for kind, names in (("input", graph.inputs), ("output", graph.outputs)) for i, t in enumerate(names)]
-    return "\n".join([
-        f"# {name}", "",
-        f"{comment(title) or 'A neural network'} as C99, scheme {graph.scheme}, generated by genn-mcu.  No OS, no library, no heap; "
-        f"one arena of {p.plan.arena} bytes that belongs to the caller.", "",
-        "```c", f'#include "{name}.h"', "", f"static union {{ uint64_t align; unsigned char bytes[{name.upper()}_ARENA_BYTES]; }} arena;",
-        f"/* fill {name}_input(arena.bytes, 0) */", f"{name}_run(arena.bytes);", f"/* read {name}_output(arena.bytes, 0) */", "```", "",
-        *ports, "", f"Try it: `cc *.c && ./a.out` runs the test vectors.  Compile for a target with `{name}.c` and `{name}_weights.c` "
-        "alone; use `-ffp-contract=off` where the compiler may fuse multiply and add.", "",
-        "| layer | function | output | MACs | weights |", "|---|---|---|---|---|", *rows, ""])
+    ports = [
+        f"* {kind} {i}: `{graph[t].dtype}` {'x'.join(map(str, graph[t].shape))}"
+        + _meaning(graph[t])
+        for kind, names in (("input", graph.inputs), ("output", graph.outputs))
+        for i, t in enumerate(names)
+    ]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"{comment(title) or 'A neural network'} as C99, scheme {graph.scheme}, generated by genn-mcu.  "
+            "No OS, no library, no heap; "
+            f"one arena of {p.plan.arena} bytes that belongs to the caller.",
+            "",
+            "```c",
+            f'#include "{name}.h"',
+            "",
+            f"static union {{ uint64_t align; unsigned char bytes[{name.upper()}_ARENA_BYTES]; }} arena;",
+            f"/* fill {name}_input(arena.bytes, 0) */",
+            f"{name}_run(arena.bytes);",
+            f"/* read {name}_output(arena.bytes, 0) */",
+            "```",
+            "",
+            *ports,
+            "",
+            f"Try it: `cc *.c && ./a.out` runs the test vectors.  Compile for a target with "
+            f"`{name}.c` and `{name}_weights.c` "
+            "alone; use `-ffp-contract=off` where the compiler may fuse multiply and add.",
+            "",
+            "| layer | function | output | MACs | weights |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )

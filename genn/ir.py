@@ -16,8 +16,12 @@ import numpy as np
 from genn.errors import GennError
 
 SCHEMES = ("float32", "int16", "int8")
-NP_DTYPE: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int8": np.dtype("<i1"), "int16": np.dtype("<i2"),
-                                     "int32": np.dtype("<i4")}
+NP_DTYPE: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "int8": np.dtype("<i1"),
+    "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
+}
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,8 @@ class Source:
 class Node:
     """One application of an operator.
 
-    ``attrs`` is the operator's own NamedTuple (the user's meaning); ``quant`` is what the operator's ``prepare`` derived
-    for the chosen scheme (integer weights, multipliers, shifts, proofs), read by its integer meaning and its C alike.
+    ``attrs`` is the operator's own NamedTuple (the user's meaning); ``quant`` is what its ``prepare`` derived for the
+    chosen scheme (integer weights, multipliers, shifts, proofs), read by its integer meaning and its C alike.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Text from a model is untrusted: this file turns it into C identifiers, comments and file names that cannot do harm."""
+"""Text from a model is untrusted: this file turns it into C identifiers, comments and names that cannot do harm."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 
 from genn.errors import UsageError
 
-C_KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while _Bool _Complex
-    _Imaginary asm typeof main class new delete template this namespace operator public private protected virtual bool
-    true false try catch throw using""".split()
+KEYWORDS = (
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "_Bool _Complex _Imaginary asm typeof class new delete template this namespace operator public private "
+    "protected virtual bool true false try catch throw using "
 )
+C_KEYWORDS = frozenset(KEYWORDS.split())
 RESERVED = frozenset({"genn", "main", "build", "int8_t", "int16_t", "int32_t", "uint8_t", "uint16_t", "uint32_t"})
 
 
@@ -19,8 +20,11 @@ def check_name(name: str) -> str:
     """The user's ``-n NAME`` becomes C symbols and file names: refuse what cannot be one."""
     bad = not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or name in C_KEYWORDS or name.lower() in RESERVED
     if bad or name.lower().startswith("genn_"):
-        raise UsageError(f"{name!r} cannot be the name of a network", "--name",
-                         "use up to 40 letters, digits and underscores, starting with a letter, and no C keyword")
+        raise UsageError(
+            f"{name!r} cannot be the name of a network",
+            "--name",
+            "use up to 40 letters, digits and underscores, starting with a letter, and no C keyword",
+        )
     return name
 
 

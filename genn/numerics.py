@@ -1,4 +1,4 @@
-"""The integer semantics, once: how accumulators become stored integers.  C (``genn_common.h``) and tests follow this file.
+"""The integer semantics, once: how accumulators become stored integers.  C (``genn_common.h``) and tests follow it.
 
 Everything here is exact integer arithmetic on NumPy int64 arrays; floats appear only where a conversion-time constant
 (multiplier, shift) is derived from real scales, and each derivation states its error.
@@ -8,7 +8,8 @@ layer and ``c = (zero_point << s) + (1 << (s - 1))``::
 
     y = clamp((((acc * m) >> 16) + c) >> s, lo, hi)
 
-which is SMLAWB and SSAT with a built-in shift on ARMv7E-M, and two 16-bit products on ARMv6-M, which has no high multiply.
+which is SMLAWB and SSAT with a built-in shift on ARMv7E-M, and two 16-bit products on ARMv6-M, which has no high
+multiply.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Requant:
 def requant_params(scales: np.ndarray, zero_point: int) -> Requant:
     """Multipliers and the common shift for real ``scales`` (> 0, < 0.5 each) of one layer.
 
-    Source of the error bound: |m/2**(16+s) - scale| <= 2**-(17+s), so an output of magnitude v (128 plus the zero point's
-    128 at most) moves by at most v/2/m; dropping 16 bits first moves it by less than 2**-s; rounding by 0.5.
+    Source of the error bound: |m/2**(16+s) - scale| <= 2**-(17+s), so an output of magnitude v (128 plus the zero
+    point's 128 at most) moves by at most v/2/m; dropping 16 bits first moves it by less than 2**-s; rounding by 0.5.
     """
     scales = np.atleast_1d(np.asarray(scales, np.float64))
     top = float(scales.max(initial=0.0))

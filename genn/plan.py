@@ -1,8 +1,8 @@
 """Where every activation lies in the arena: lifetimes, in-place reuse and offsets.
 
 The arena holds inputs, outputs, intermediates and workspaces.  Nodes run in the graph's order; a tensor lives from the
-node that makes it to its last reader, inputs from the start, outputs to the end.  Views share their input's buffer, and an
-operator that allows it writes over an input that dies there.
+node that makes it to its last reader, inputs from the start, outputs to the end.  Views share their input's buffer, and
+an operator that allows it writes over an input that dies there.
 """
 
 from __future__ import annotations
@@ -120,8 +120,11 @@ def _place(buffers: list[Buffer], order: list[int]) -> list[int]:
     placed: list[int] = []
     for i in order:
         b = buffers[i]
-        taken = sorted((places[j], places[j] + buffers[j].size) for j in placed
-                       if buffers[j].first <= b.last and b.first <= buffers[j].last)
+        taken = sorted(
+            (places[j], places[j] + buffers[j].size)
+            for j in placed
+            if buffers[j].first <= b.last and b.first <= buffers[j].last
+        )
         at = 0
         for start, stop in taken:
             if at + b.size <= start:

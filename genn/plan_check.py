@@ -13,8 +13,15 @@ import numpy as np
 from genn.errors import GennError
 
 
-def check(nodes: list[tuple[str, list[str], list[str], int, bool]], sizes: Mapping[str, int], offsets: Mapping[str, int],
-          arena: int, inputs: list[str], outputs: list[str], align: Mapping[str, int]) -> None:
+def check(
+    nodes: list[tuple[str, list[str], list[str], int, bool]],
+    sizes: Mapping[str, int],
+    offsets: Mapping[str, int],
+    arena: int,
+    inputs: list[str],
+    outputs: list[str],
+    align: Mapping[str, int],
+) -> None:
     """Raise GennError unless the plan is sound.
 
     nodes: (name, activation inputs, outputs, workspace bytes, may write over an input) in running order; views are

@@ -48,9 +48,11 @@ def calibrate(graph: Graph, samples: Mapping[str, np.ndarray]) -> dict[str, Stat
     def watch(name: str, x: np.ndarray) -> None:
         if not np.isfinite(x).all():
             producer = graph.producer(name)
-            raise ModelError(f"calibration gives NaN or infinity in {name}",
-                             str(producer.source or producer.name) if producer else name,
-                             "check the calibration data and the weights")
+            raise ModelError(
+                f"calibration gives NaN or infinity in {name}",
+                str(producer.source or producer.name) if producer else name,
+                "check the calibration data and the weights",
+            )
         lo[name] = min(lo.get(name, math.inf), float(x.min(initial=math.inf)))
         hi[name] = max(hi.get(name, -math.inf), float(x.max(initial=-math.inf)))
         square[name] = square.get(name, 0.0) + float((x.astype(np.float64) ** 2).sum())
@@ -63,8 +65,7 @@ def calibrate(graph: Graph, samples: Mapping[str, np.ndarray]) -> dict[str, Stat
     return {n: Stats(lo[n], hi[n], math.sqrt(square[n] / max(1, count[n]))) for n in lo}
 
 
-def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None = None,
-             sparse: str = "auto") -> Graph:
+def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None = None, sparse: str = "auto") -> Graph:
     """A copy of float ``graph`` in ``scheme``, every node prepared.
 
     samples: calibration data, graph input -> real array (S, *torch shape); needed for int8 and int16.
@@ -80,7 +81,9 @@ def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None
     stats: dict[str, Stats] = {}
     if scheme != "float32":
         if samples is None:
-            raise UsageError(f"scheme {scheme} needs calibration data", fix="pass --calibrate X.npz with typical inputs")
+            raise UsageError(
+                f"scheme {scheme} needs calibration data", fix="pass --calibrate X.npz with typical inputs"
+            )
         graph.scheme = "float32"
         stats = calibrate(graph, samples)
         graph.scheme = scheme

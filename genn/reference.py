@@ -17,12 +17,16 @@ from genn.ops import registry
 Arrays = dict[str, np.ndarray]
 
 
-def run(graph: Graph, inputs: Mapping[str, np.ndarray], keep: bool = False,
-        watch: Callable[[str, np.ndarray], None] | None = None) -> Arrays:
+def run(
+    graph: Graph,
+    inputs: Mapping[str, np.ndarray],
+    keep: bool = False,
+    watch: Callable[[str, np.ndarray], None] | None = None,
+) -> Arrays:
     """Evaluate ``graph`` on ``inputs`` (name -> (S, *shape), already in the graph's storage type and layout).
 
-    Returns the outputs, or with ``keep`` every activation, as arrays of the tensors' storage dtypes.  ``watch`` is called
-    with each activation as it is made, so that calibration need not keep them all.
+    Returns the outputs, or with ``keep`` every activation, as arrays of the tensors' storage dtypes.  ``watch`` is
+    called with each activation as it is made, so that calibration need not keep them all.
     """
     values: Arrays = {}
     for name in graph.inputs:

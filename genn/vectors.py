@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,9 @@ MAX_BYTES = 1 << 30
 
 def dumps(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bytes:
     """The bytes of the file; the same arrays always give the same bytes."""
-    arrays: Mapping[str, np.ndarray] = {f"{kind}{i}": x for kind, xs in (("in", inputs), ("out", outputs)) for i, x in enumerate(xs)}
+    arrays: dict[str, Any] = {
+        f"{kind}{i}": x for kind, xs in (("in", inputs), ("out", outputs)) for i, x in enumerate(xs)
+    }
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)  # numpy dates every member 1980
     return out.getvalue()

@@ -34,12 +34,16 @@ class Subject:
         return {n: reference.encode(model.graph, n, x[:samples]) for n, x in self.inputs.items()}
 
 
-def subject(module: nn.Module, shapes: list[tuple[int, ...]], label: str = "", seed: int = 0, spread: float = 1.5) -> Subject:
+def subject(
+    module: nn.Module, shapes: list[tuple[int, ...]], label: str = "", seed: int = 0, spread: float = 1.5
+) -> Subject:
     """Export, import, canonicalize ``module``; draw inputs; run torch."""
     module = module.eval()
     rng = np.random.default_rng(seed)
     draws = [(rng.standard_normal((SAMPLES, *s)) * spread).astype(np.float32) for s in shapes]
-    graph = passes.canonicalize(frontend.import_graph(frontend.trace(module, tuple(torch.from_numpy(d[0]).clone() for d in draws)), "net"))
+    graph = passes.canonicalize(
+        frontend.import_graph(frontend.trace(module, tuple(torch.from_numpy(d[0]).clone() for d in draws)), "net")
+    )
     rows = []
     with torch.no_grad():
         for s in range(SAMPLES):
@@ -80,7 +84,9 @@ def host_differences(models: list[Model], subjects: list[Subject], folder: Path)
     return many.differences(stored, load(folder).run([many.images(stored)], jobs=1).outputs["arena_out"])
 
 
-def emulated_differences(models: list[Model], subjects: list[Subject], folder: Path, target: str, samples: int = 1) -> list[str]:
+def emulated_differences(
+    models: list[Model], subjects: list[Subject], folder: Path, target: str, samples: int = 1
+) -> list[str]:
     """The same in the emulator, one ELF for all."""
     from genn.emulate import emulate
 

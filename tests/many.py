@@ -1,7 +1,7 @@
 """Many networks in one build: tests compile one extension and one ELF for dozens of models, not one each.
 
-A multiplexer network reads the number of a model from the first word of its arena and runs that model on the rest.  Its one
-input and its one output are the whole arena, so a test places inputs and finds outputs at each model's own offsets.
+A multiplexer network reads the number of a model from the first word of its arena and runs that model on the rest.  Its
+one input and its one output are the whole arena, so a test places inputs and finds outputs at each model's own offsets.
 """
 
 from __future__ import annotations
@@ -31,23 +31,52 @@ class Many:
             keep = (f"{m.name}.c", f"{m.name}.h", f"{m.name}_layers.h", f"{m.name}_weights.c")
             files |= {k: v for k, v in m.project.files.items() if k in keep or k.startswith("genn_")}
         cases = "\n".join(f"    case {i}u: return {m.name}_run(a + {HEAD});" for i, m in enumerate(models))
-        files["many.h"] = ("#include <stdint.h>\nvoid *many_input(void *arena, int i);\n"
-                           "const void *many_output(const void *arena, int i);\nint many_run(void *arena);\n")
-        files["many.c"] = "\n".join([
-            '#include "many.h"', *(f'#include "{m.name}.h"' for m in models),
-            "void *many_input(void *arena, int i) { (void)i; return arena; }",
-            "const void *many_output(const void *arena, int i) { (void)i; return arena; }",
-            "int many_run(void *arena)", "{", "    unsigned char *const a = arena;",
-            "    switch (*(const uint32_t *)arena) {", cases, "    default: return 1;", "    }", "}", ""])
-        port = {"shape": [self.arena], "torch_shape": [self.arena], "layout": [0], "dtype": "int8", "bits": 8, "scale": 1.0,
-                "zero_point": 0, "offset": 0, "bytes": self.arena}
+        files["many.h"] = (
+            "#include <stdint.h>\nvoid *many_input(void *arena, int i);\n"
+            "const void *many_output(const void *arena, int i);\nint many_run(void *arena);\n"
+        )
+        files["many.c"] = "\n".join(
+            [
+                '#include "many.h"',
+                *(f'#include "{m.name}.h"' for m in models),
+                "void *many_input(void *arena, int i) { (void)i; return arena; }",
+                "const void *many_output(const void *arena, int i) { (void)i; return arena; }",
+                "int many_run(void *arena)",
+                "{",
+                "    unsigned char *const a = arena;",
+                "    switch (*(const uint32_t *)arena) {",
+                cases,
+                "    default: return 1;",
+                "    }",
+                "}",
+                "",
+            ]
+        )
+        port = {
+            "shape": [self.arena],
+            "torch_shape": [self.arena],
+            "layout": [0],
+            "dtype": "int8",
+            "bits": 8,
+            "scale": 1.0,
+            "zero_point": 0,
+            "offset": 0,
+            "bytes": self.arena,
+        }
         layers = [{**layer, "index": 0, "outputs": []} for m in models for layer in m.manifest["layers"]]
         for i, layer in enumerate(layers):
             layer["index"] = i
         manifest = {
-            "schema": 1, "generator": "genn-mcu tests", "name": "many", "scheme": self.scheme, "model_sha256": "", "options": {},
-            "arena": {"bytes": self.arena, "align": 8}, "inputs": [{"name": "arena", **port}],
-            "outputs": [{"name": "arena_out", **port}], "layers": layers,
+            "schema": 1,
+            "generator": "genn-mcu tests",
+            "name": "many",
+            "scheme": self.scheme,
+            "model_sha256": "",
+            "options": {},
+            "arena": {"bytes": self.arena, "align": 8},
+            "inputs": [{"name": "arena", **port}],
+            "outputs": [{"name": "arena_out", **port}],
+            "layers": layers,
         }
         self.folder = write_project(files, manifest, folder)
 
@@ -77,7 +106,9 @@ class Many:
                     at = HEAD + m.project.plan.offsets[name]
                     if not np.array_equal(images[row, at : at + len(raw)], raw):
                         n = int((images[row, at : at + len(raw)] != raw).sum())
-                        bad.append(f"{m.name} [{m.graph.scheme}] sample {s}: {n} of {len(raw)} bytes of {name} differ\n"
-                                   f"{m.graph.dump()}")
+                        bad.append(
+                            f"{m.name} [{m.graph.scheme}] sample {s}: {n} of {len(raw)} bytes of {name} differ\n"
+                            f"{m.graph.dump()}"
+                        )
                 row += 1
         return bad

@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh)
+ACTIVATIONS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.SiLU,
+    nn.GELU,
+    nn.Sigmoid,
+    nn.Tanh,
+)
 
 
 class RandomNet(nn.Module):
@@ -48,7 +59,7 @@ class RandomNet(nn.Module):
                 stride, pad = pick(1, 1, 2), pick(0, k // 2)
                 layer = conv(c, o, k, stride=stride, padding=pad, groups=c if dw else 1, bias=pick(True, False))
                 if pick(True, False, False):
-                    layer.weight.data *= (torch.rand(layer.weight.shape, generator=g) < 0.15)
+                    layer.weight.data *= torch.rand(layer.weight.shape, generator=g) < 0.15
                 parts: list[nn.Module] = [layer]
                 if pick(True, False):
                     bn = norm(o)
@@ -61,8 +72,12 @@ class RandomNet(nn.Module):
                 shapes.append((o, *((n + 2 * pad - k) // stride + 1 for n in hw)))
             elif kind == "pool" and min(hw) >= 2:
                 pool = pick("max", "avg")
-                cls = {("max", True): nn.MaxPool1d, ("avg", True): nn.AvgPool1d, ("max", False): nn.MaxPool2d,
-                       ("avg", False): nn.AvgPool2d}[pool, self.one_d]
+                cls = {
+                    ("max", True): nn.MaxPool1d,
+                    ("avg", True): nn.AvgPool1d,
+                    ("max", False): nn.MaxPool2d,
+                    ("avg", False): nn.AvgPool2d,
+                }[pool, self.one_d]
                 add("layer", i, module=cls(2, ceil_mode=False))
                 shapes.append((c, *(n // 2 for n in hw)))
             elif kind == "act":

@@ -15,9 +15,10 @@ from genn.api import Model
 from genn.build import build_firmware
 from genn.extras import Sensor, sensor_constants
 from genn.ir import SCHEMES
+from genn.manifest import read_raw
 from genn.target import load_target
 
-WARNINGS = "-std=c99 -Wall -Wextra -Wconversion -Wshadow -pedantic -Werror".split()
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
 NAMES = ("mnist-mlp", "mnist-cnn")
 _models: dict[tuple[str, str], Model] = {}
 
@@ -25,8 +26,15 @@ _models: dict[tuple[str, str], Model] = {}
 def model(name: str, scheme: str) -> Model:
     if (name, scheme) not in _models:
         module, example = suite.load(name)
-        _models[name, scheme] = genn.convert(module, example, scheme, suite.calibration(name)[0][:64], name="net",
-                                             vector_data=suite.samples(name)[0][:4], sensor="u8:0.0127:-0.4242")
+        _models[name, scheme] = genn.convert(
+            module,
+            example,
+            scheme,
+            suite.calibration(name)[0][:64],
+            name="net",
+            vector_data=suite.samples(name)[0][:4],
+            sensor="u8:0.0127:-0.4242",
+        )
     return _models[name, scheme]
 
 
@@ -100,22 +108,34 @@ def nm(obj: Path, *options: str) -> list[list[str]]:
 
 
 # what soft float may ask of libgcc on a core without FPU; an FPU needs nothing
-SOFT_FLOAT = {"__aeabi_fadd", "__aeabi_fsub", "__aeabi_fmul", "__aeabi_fdiv", "__aeabi_fcmplt", "__aeabi_fcmpgt", "__aeabi_fcmple",
-              "__aeabi_fcmpge", "__aeabi_fcmpeq", "__aeabi_fcmpun", "__aeabi_i2f", "__aeabi_f2iz"}
+SOFT_FLOAT = {
+    "__aeabi_fadd",
+    "__aeabi_fsub",
+    "__aeabi_fmul",
+    "__aeabi_fdiv",
+    "__aeabi_fcmplt",
+    "__aeabi_fcmpgt",
+    "__aeabi_fcmple",
+    "__aeabi_fcmpge",
+    "__aeabi_fcmpeq",
+    "__aeabi_fcmpun",
+    "__aeabi_i2f",
+    "__aeabi_f2iz",
+}
 
 
 @pytest.mark.parametrize("opt", ["-O1", "-O2", "-O3", "-Os"])
 def test_network_object(project: Path, opt: str, need_tool, tmp_path: Path) -> None:
     """No mutable static object; undefined symbols in the stated list; no layer function split or cloned."""
     need_tool("arm-none-eabi-gcc")
-    from genn.build import read_manifest
-
-    manifest = read_manifest(project)
+    manifest = read_raw(project)
     scheme = manifest["scheme"]
     for target in ("cortex-m0plus", "nucleo-f411re"):
         board = load_target(target)
         obj = tmp_path / "net.o"
-        subprocess.run(["arm-none-eabi-gcc", *board.cflags(scheme, opt), "-c", project / "net.c", "-o", obj], check=True)
+        subprocess.run(
+            ["arm-none-eabi-gcc", *board.cflags(scheme, opt), "-c", project / "net.c", "-o", obj], check=True
+        )
         symbols = nm(obj)
         undefined = {s[-1] for s in symbols if s[-2] == "U"}
         allowed = {layer["weights"] for layer in manifest["layers"]}
@@ -134,9 +154,7 @@ FPU = re.compile(r"\t(v[a-z]+\.f(?:32|64)|vldr|vstr|vmov|vpush|vpop|vldm\w*|vstm
 @pytest.mark.parametrize("target", ["cortex-m0plus", "nucleo-f411re"])
 def test_no_floating_point_in_a_quantized_elf(project: Path, target: str, need_tool) -> None:
     need_tool("arm-none-eabi-gcc")
-    from genn.build import read_manifest
-
-    manifest = read_manifest(project)
+    manifest = read_raw(project)
     elf = build_firmware(project, load_target(target))
     soft = {s[-1] for s in nm(elf) if re.match(r"__aeabi_[fd]|__\w+[sd]f\d?$", s[-1])}
     code = subprocess.run(["arm-none-eabi-objdump", "-d", elf], capture_output=True, text=True, check=True).stdout
@@ -153,7 +171,7 @@ def test_arena_holds_inputs_and_outputs_and_run_needs_no_zeroed_memory() -> None
         m = model(name, "int8")
         for t in (*m.graph.inputs, *m.graph.outputs):
             at = m.project.plan.offsets[t]
-            assert 0 <= at and at + m.graph[t].nbytes <= m.project.plan.arena and at % 8 == 0
+            assert at >= 0 and at + m.graph[t].nbytes <= m.project.plan.arena and at % 8 == 0
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -177,7 +195,10 @@ int main(void)
     return 0;
 }
 """)
-    subprocess.run(["cc", *WARNINGS, project / "try.c", project / "net.c", project / "net_weights.c", "-o", tmp_path / "t"], check=True)
+    subprocess.run(
+        ["cc", *WARNINGS, project / "try.c", project / "net.c", project / "net_weights.c", "-o", tmp_path / "t"],
+        check=True,
+    )
     got = np.array([float(v) for v in subprocess.run([tmp_path / "t"], capture_output=True, text=True).stdout.split()])
     real = 0.0127 * np.arange(256) - 0.4242
     t = m.graph[m.graph.inputs[0]]

@@ -82,7 +82,8 @@ def test_clamp_bounds() -> None:
 
 C = """
 #include "genn_common.h"
-void many(const int32_t *acc, int32_t n, int32_t mult, int32_t shift, int32_t offset, int32_t lo, int32_t hi, int32_t *y)
+void many(const int32_t *acc, int32_t n, int32_t mult, int32_t shift, int32_t offset, int32_t lo, int32_t hi,
+          int32_t *y)
 {
     for (int32_t i = 0; i < n; i++)
         y[i] = genn_requantize(acc[i], mult, shift, offset, lo, hi);
@@ -93,14 +94,30 @@ void many(const int32_t *acc, int32_t n, int32_t mult, int32_t shift, int32_t of
 def test_c_requantizes_as_numpy_does(tmp_path: Path) -> None:
     (tmp_path / "r.c").write_text(C)
     so = tmp_path / "r.so"
-    subprocess.run(["cc", "-std=c99", "-O2", "-shared", "-fPIC", f"-I{paths.kernels_dir()}", tmp_path / "r.c", "-o", so], check=True)
+    subprocess.run(
+        ["cc", "-std=c99", "-O2", "-shared", "-fPIC", f"-I{paths.kernels_dir()}", tmp_path / "r.c", "-o", so],
+        check=True,
+    )
     lib = ctypes.CDLL(str(so))
     rng = np.random.default_rng(1)
-    acc = np.concatenate([rng.integers(-(2**31), 2**31, 100_000), rng.integers(-300, 300, 1000),
-                          [-(2**31), 2**31 - 1, 0, -1, 1, 65535, 65536, -65536, -65537]]).astype(np.int32)
+    acc = np.concatenate(
+        [
+            rng.integers(-(2**31), 2**31, 100_000),
+            rng.integers(-300, 300, 1000),
+            [-(2**31), 2**31 - 1, 0, -1, 1, 65535, 65536, -65536, -65537],
+        ]
+    ).astype(np.int32)
     for _ in range(20):
         r = numerics.requant_params(np.array([10 ** rng.uniform(-7, -0.4)]), int(rng.integers(-128, 128)))
         y = np.empty_like(acc)
-        lib.many(acc.ctypes.data_as(ctypes.c_void_p), len(acc), int(r.mult[0]), r.shift, r.offset, -128, 127,
-                 y.ctypes.data_as(ctypes.c_void_p))
+        lib.many(
+            acc.ctypes.data_as(ctypes.c_void_p),
+            len(acc),
+            int(r.mult[0]),
+            r.shift,
+            r.offset,
+            -128,
+            127,
+            y.ctypes.data_as(ctypes.c_void_p),
+        )
         assert np.array_equal(y, numerics.requantize(acc, r.mult, r.shift, r.offset, -128, 127))

@@ -61,13 +61,19 @@ def test_parameters_are_the_fields_of_the_c_struct(name: str) -> None:
         for i, s in enumerate(subjects(name)[:3]):
             model = s.model(scheme, f"n{i}")
             for layer in model.project.layers:
-                text = (paths.kernels_dir() / layer.lowered.header).read_text().replace("GENN_CONV_SHAPE;", shape[1] + ";")
+                text = (
+                    (paths.kernels_dir() / layer.lowered.header).read_text().replace("GENN_CONV_SHAPE;", shape[1] + ";")
+                )
                 for call in layer.lowered.calls:
                     body = re.search(rf"struct {call.struct} \{{(.*?)\}};", text, re.DOTALL)
                     assert body, f"{layer.lowered.header} has no struct {call.struct}"
                     plain = re.sub(r"/\*.*?\*/|\\", "", body[1], flags=re.DOTALL)
-                    fields = [re.sub(r"\[.*?\]|.*[ *]", "", part.strip())
-                              for line in plain.split(";") for part in line.split(",") if part.strip()]
+                    fields = [
+                        re.sub(r"\[.*?\]|.*[ *]", "", part.strip())
+                        for line in plain.split(";")
+                        for part in line.split(",")
+                        if part.strip()
+                    ]
                     assert sorted(fields) == sorted(call.params), call.struct
 
 

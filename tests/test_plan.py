@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def chain(*sizes: int) -> Graph:
     g = Graph("chain")
     g.add(Tensor("t0", (1, sizes[0])))
     g.inputs = ["t0"]
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         attrs = registry["clamp"].Attrs(0.0, 1.0) if a == b else registry["pad"].Attrs(((0, 0), (0, b - a)), 0.0)
         g.nodes.append(Node(f"n{i}", "clamp" if a == b else "pad", [f"t{i}"], [f"t{i + 1}"], attrs))
         g.add(Tensor(f"t{i + 1}", (1, b)))
@@ -77,7 +79,9 @@ def test_random_dags() -> None:
 
 
 def check(offsets: dict[str, int], arena: int = 64, **more) -> None:
-    nodes = more.get("nodes", [("n0", ["a"], ["b"], 0, False), ("n1", ["b"], ["c"], 0, False), ("n2", ["a", "c"], ["d"], 0, True)])
+    nodes = more.get(
+        "nodes", [("n0", ["a"], ["b"], 0, False), ("n1", ["b"], ["c"], 0, False), ("n2", ["a", "c"], ["d"], 0, True)]
+    )
     sizes = {"a": 16, "b": 16, "c": 16, "d": 16}
     plan_check.check(nodes, sizes, offsets, arena, ["a"], ["d"], {"a": 4, "b": 4, "c": 4, "d": 4})
 
@@ -86,13 +90,16 @@ def test_checker_accepts_a_sound_plan() -> None:
     check({"a": 0, "b": 16, "c": 32, "d": 0})
 
 
-@pytest.mark.parametrize("offsets, arena, why", [
-    ({"a": 0, "b": 16, "c": 0, "d": 32}, 64, "damaged"),  # a is still to be read
-    ({"a": 0, "b": 8, "c": 32, "d": 48}, 64, "over its input"),
-    ({"a": 0, "b": 16, "c": 32, "d": 48}, 60, "outside"),
-    ({"a": 2, "b": 20, "c": 36, "d": 2}, 64, "aligned"),
-    ({"a": 0, "b": 16, "c": 32, "d": 4}, 64, "over its input"),
-])
+@pytest.mark.parametrize(
+    "offsets, arena, why",
+    [
+        ({"a": 0, "b": 16, "c": 0, "d": 32}, 64, "damaged"),  # a is still to be read
+        ({"a": 0, "b": 8, "c": 32, "d": 48}, 64, "over its input"),
+        ({"a": 0, "b": 16, "c": 32, "d": 48}, 60, "outside"),
+        ({"a": 2, "b": 20, "c": 36, "d": 2}, 64, "aligned"),
+        ({"a": 0, "b": 16, "c": 32, "d": 4}, 64, "over its input"),
+    ],
+)
 def test_checker_finds(offsets: dict[str, int], arena: int, why: str) -> None:
     with pytest.raises(GennError, match=why):
         check(offsets, arena)

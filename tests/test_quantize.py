@@ -37,20 +37,22 @@ def test_int8_range_holds_zero_and_what_was_seen(lo: float, hi: float) -> None:
 @pytest.mark.parametrize("peak", [1e-6, 0.3, 1.0, 100.0, 32768.0])
 def test_int16_scale_is_a_power_of_two_that_covers(peak: float) -> None:
     q = quantize.choose_qparams(Stats(-peak, peak, 1.0), "int16")
-    assert q.scale == 2.0 ** -q.shift and q.zero_point == 0
+    assert q.scale == 2.0**-q.shift and q.zero_point == 0
     assert peak / q.scale <= q.qmax + 1 <= 2.01 * max(peak / q.scale, 1)
 
 
 def test_every_accumulator_is_proven(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    s = harness.subject(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)), [(1, 3, 8, 8)])
+    s = harness.subject(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)), [(1, 3, 8, 8)]
+    )
     for scheme in ("int16", "int8"):
         m = s.model(scheme, "n0")
         for node in m.graph.nodes:
             if node.op in ("linear", "conv2d"):
                 assert 0 < node.quant["bound"] <= INT32_MAX
         table = m.report(verbose=True).tables[1]
-        assert [r[5] for r in table.rows] == [n.quant["bound"] for n in m.graph.nodes if not n.op == "reshape"]
+        assert [r[5] for r in table.rows] == [n.quant["bound"] for n in m.graph.nodes if n.op != "reshape"]
 
 
 def split_subjects() -> list[harness.Subject]:
@@ -81,8 +83,10 @@ def test_split_layers_run_clean_under_the_sanitizers(tmp_path: Path, need_tool) 
     s = split_subjects()[1]
     m = s.model("int16", "net")
     stored = s.stored(m)
-    extreme = {n: np.where(np.arange(x.size).reshape(x.shape) % 2, m.graph[n].q.qmin, m.graph[n].q.qmax).astype(x.dtype)
-               for n, x in stored.items()}
+    extreme = {
+        n: np.where(np.arange(x.size).reshape(x.shape) % 2, m.graph[n].q.qmin, m.graph[n].q.qmax).astype(x.dtype)
+        for n, x in stored.items()
+    }
     host = HostProcess(m.save(tmp_path / "net"), sanitize=True)
     for given in (stored, extreme):
         made, want = host.run(given).outputs, reference.run(m.graph, given)
@@ -113,7 +117,10 @@ def test_dense_and_sparse_mean_the_same(tmp_path: Path) -> None:
     layer.weight.data *= torch.rand(layer.weight.shape) < 0.2
     s = harness.subject(layer, [(1, 5, 6, 6)])
     for scheme in SCHEMES:
-        a, b = (reference.run(m.graph, s.stored(m)) for m in (s.model(scheme, "n", sparse=mode) for mode in ("always", "never")))
+        a, b = (
+            reference.run(m.graph, s.stored(m))
+            for m in (s.model(scheme, "n", sparse=mode) for mode in ("always", "never"))
+        )
         assert all(a[n].tobytes() == b[n].tobytes() for n in a)
 
 
@@ -174,7 +181,9 @@ def test_gcc_does_not_fuse_multiply_and_add(tmp_path: Path) -> None:
     m = s.model("float32", "net")
     folder = m.save(tmp_path / "net")
     for flags in (["-O3"], ["-O3", "-march=native"], ["-O2", "-mfma"], ["-O3", "-mavx512f", "-mfma"]):
-        done = subprocess.run(["gcc", *flags, "-S", folder / "net.c", "-o", tmp_path / "net.s"], capture_output=True, text=True)
+        done = subprocess.run(
+            ["gcc", *flags, "-S", folder / "net.c", "-o", tmp_path / "net.s"], capture_output=True, text=True
+        )
         if done.returncode == 0:  # not every machine is an x86
             assert "vfm" not in (tmp_path / "net.s").read_text(), flags
     equal_on_host([s], "float32", tmp_path / "host")

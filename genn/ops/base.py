@@ -8,8 +8,8 @@ Conventions
 * Arrays given to ``ref_f`` and ``ref_q`` have a leading sample axis, constants too (of length 1): (S, *shape).
 * Shapes are torch's, batch included; spatial operators see NHWC, weights OHWI.
 * ``prepare`` runs once per node, in topological order, after its inputs have their QParams and its outputs have
-  proposed ones (which it may coarsen).  It fills ``node.quant``; ``ref_q`` and ``lower`` read only ``attrs``, ``quant`` and
-  the tensors' QParams.
+  proposed ones (which it may coarsen).  It fills ``node.quant``; ``ref_q`` and ``lower`` read only ``attrs``, ``quant``
+  and the tensors' QParams.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Call:
 
     params: the fields of ``struct <struct>``, whose keys are exactly the fields of that struct in the header;
             values are int, float (emitted as exact float32) or a tuple of ints.
-    args:   ``in0 in1 .. out0 ..`` arena tensors (``inI`` is ``node.inputs[I]``), ``w`` the packed weights, ``c.NAME`` a constant array, ``ws`` workspace;
+    args:   ``in0 in1 .. out0 ..`` arena tensors (``inI`` is ``node.inputs[I]``), ``w`` the packed weights, ``c.NAME`` a
+            constant array, ``ws`` workspace, ``0`` a null pointer;
             ``out0+N`` / ``in0+N`` adds N elements.
     """
 
@@ -178,6 +179,12 @@ def suffix(graph: Graph) -> str:
 
 def out_tensor(node: Node, graph: Graph) -> Tensor:
     return graph[node.outputs[0]]
+
+
+def quantized(t: Tensor) -> QParams:
+    """The QParams of a tensor of a quantized graph."""
+    assert t.q is not None, t.name
+    return t.q
 
 
 def in_tensor(node: Node, graph: Graph, i: int = 0) -> Tensor:

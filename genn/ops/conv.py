@@ -1,4 +1,4 @@
-"""Convolution: Conv1d and Conv2d with stride, padding, dilation and groups, depthwise included; dense or stored-sparse."""
+"""Convolution: Conv1d and Conv2d with stride, padding, dilation and groups, depthwise included; dense or sparse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ import numpy as np
 
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.ops import weights
-from genn.ops.base import CTYPE, INF, Array, Call, Case, Lowered, Op, Shape, Stats, in_tensor, out_tensor, register, suffix
+from genn.ops.base import (
+    CTYPE,
+    INF,
+    Array,
+    Call,
+    Case,
+    Lowered,
+    Op,
+    Shape,
+    Stats,
+    in_tensor,
+    out_tensor,
+    quantized,
+    register,
+    suffix,
+)
 
 
 def same_padding(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -56,8 +71,11 @@ class Conv2d(Op):
             pad = (0, 0, pw, pw) if one_d else (ph, ph, pw, pw)
         bias = b.const_value(a["bias"]) if a.get("bias") is not None else np.zeros(len(w), np.float32)
         x = b.to2d(a["input"]) if one_d else b.nhwc(a["input"])
-        y = b.emit("conv2d", [x, b.const("weight", np.transpose(w, (0, 2, 3, 1))), b.const("bias", bias)],
-                   self.Attrs(stride, pad, dilation, int(a["groups"])))
+        y = b.emit(
+            "conv2d",
+            [x, b.const("weight", np.transpose(w, (0, 2, 3, 1))), b.const("bias", bias)],
+            self.Attrs(stride, pad, dilation, int(a["groups"])),
+        )
         return b.from2d(y, a["input"]) if one_d else b.nchw(y)
 
     def shape(self, attrs, *shapes: Shape) -> list[Shape]:
@@ -68,15 +86,17 @@ class Conv2d(Op):
         return [(n, oh, ow, o)]
 
     def _windows(self, attrs, x: np.ndarray, kernel: tuple[int, int], fill: Any) -> Iterator[tuple[int, np.ndarray]]:
-        """For each tap (kh, kw) in order, its index and the input under it for every output pixel: (S, N, OH, OW, C)."""
+        """For each tap (kh, kw) in order: its index, the input under it for every output pixel, (S, N, OH, OW, C)."""
         t, b, left, r = attrs.pad
         (kh, kw), (dh, dw), (sh, sw) = kernel, attrs.dilation, attrs.stride
         x = np.pad(x, ((0, 0), (0, 0), (t, b), (left, r), (0, 0)), constant_values=fill)
         oh, ow = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1, (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
         for ky in range(kh):
             for kx in range(kw):
-                yield ky * kw + kx, x[:, :, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh,
-                                      kx * dw : kx * dw + (ow - 1) * sw + 1 : sw]
+                yield (
+                    ky * kw + kx,
+                    x[:, :, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh, kx * dw : kx * dw + (ow - 1) * sw + 1 : sw],
+                )
 
     def ref_f(self, attrs, x, w, b):
         w, b = w[0], b[0]
@@ -102,13 +122,16 @@ class Conv2d(Op):
         q, attrs = node.quant, node.attrs
         _, kh, kw, ci = w.shape[1:]
         o, co = len(q["w"]), len(q["w"]) // attrs.groups
-        taps = np.stack([xt for _, xt in self._windows(attrs, x, (kh, kw), in_tensor(node, graph).q.zero_point)], axis=-2)
+        fill = quantized(in_tensor(node, graph)).zero_point
+        taps = np.stack([xt for _, xt in self._windows(attrs, x, (kh, kw), fill)], axis=-2)
         out = []
         for g in range(attrs.groups):
             patch = taps[..., g * ci : (g + 1) * ci].reshape(*taps.shape[:-2], kh * kw * ci).astype(np.float64)
             wg = q["w"][g * co : (g + 1) * co].astype(np.float64)
             n, pre = q.get("split") or patch.shape[-1], q.get("pre", 0)
-            parts = ((patch[..., k : k + n] @ wg[:, k : k + n].T).astype(np.int64) for k in range(0, patch.shape[-1], n))
+            parts = (
+                (patch[..., k : k + n] @ wg[:, k : k + n].T).astype(np.int64) for k in range(0, patch.shape[-1], n)
+            )
             out.append(sum((part + ((1 << pre) >> 1)) >> pre for part in parts))
         acc = np.concatenate(out, axis=-1).reshape(*taps.shape[:-2], o) + q["b"]
         return weights.finish(node, graph, acc, attrs.lo, attrs.hi)
@@ -120,8 +143,11 @@ class Conv2d(Op):
 
     def _depthwise(self, node: Node, graph: Graph) -> bool:
         c = in_tensor(node, graph).shape[3]
-        return node.attrs.groups == c == out_tensor(node, graph).shape[3] and not node.quant["sparse"] \
+        return (
+            node.attrs.groups == c == out_tensor(node, graph).shape[3]
+            and not node.quant["sparse"]
             and not node.quant.get("split")
+        )
 
     def prepare(self, node: Node, graph: Graph, stats: Mapping[str, Stats], options: Mapping[str, Any]) -> None:
         weights.prepare(node, graph, *self._matrix(node, graph), stats, options)
@@ -140,10 +166,23 @@ class Conv2d(Op):
         reach_w = (y.shape[2] - 1) * a.stride[1] - left + a.dilation[1] * (kw - 1)
         padded = t > 0 or left > 0 or reach_h >= x.shape[1] or reach_w >= x.shape[2]
         params: dict[str, Any] = {
-            "n": x.shape[0], "in_h": x.shape[1], "in_w": x.shape[2], "in_c": x.shape[3],
-            "out_h": y.shape[1], "out_w": y.shape[2], "out_c": y.shape[3], "k_h": kh, "k_w": kw,
-            "stride_h": a.stride[0], "stride_w": a.stride[1], "pad_h": t, "pad_w": left,
-            "dil_h": a.dilation[0], "dil_w": a.dilation[1], "groups": a.groups, "padded": int(padded),
+            "n": x.shape[0],
+            "in_h": x.shape[1],
+            "in_w": x.shape[2],
+            "in_c": x.shape[3],
+            "out_h": y.shape[1],
+            "out_w": y.shape[2],
+            "out_c": y.shape[3],
+            "k_h": kh,
+            "k_w": kw,
+            "stride_h": a.stride[0],
+            "stride_w": a.stride[1],
+            "pad_h": t,
+            "pad_w": left,
+            "dil_h": a.dilation[0],
+            "dil_w": a.dilation[1],
+            "groups": a.groups,
+            "padded": int(padded),
         }
         if graph.scheme == "int8":
             params["zero_point"] = x.q.zero_point if x.q else 0
@@ -152,16 +191,21 @@ class Conv2d(Op):
         packed, consts, names = weights.pack(node, graph, [y.shape[3] // a.groups] * a.groups)
         if self._depthwise(node, graph):
             packed = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())
-            return Lowered(self.header, [Call(f"genn_depthwise_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))],
-                           packed, consts)
+            return Lowered(
+                self.header,
+                [Call(f"genn_depthwise_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))],
+                packed,
+                consts,
+            )
         if node.quant["sparse"]:
             direct = kh == kw == 1 and not padded
             workspace = 0 if direct else kh * kw * ci * NP_DTYPE[x.dtype].itemsize
             ws = "ws" if workspace else "0"
             call = Call(f"genn_conv_sparse_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, ws, "out0"))
             return Lowered(self.header, [call], packed, consts, workspace)
-        return Lowered(self.header, [Call(f"genn_conv_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))], packed,
-                       consts)
+        return Lowered(
+            self.header, [Call(f"genn_conv_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))], packed, consts
+        )
 
     def macs(self, node: Node, graph: Graph) -> int:
         w = in_tensor(node, graph, 1)
@@ -195,5 +239,11 @@ class Conv2d(Op):
         pointwise.weight.data *= torch.from_numpy(rng.random((4, 300, 1, 1)) < 0.02)
         yield Case(pointwise, [(1, 300, 2, 2)], "2d sparse pointwise, gaps over 255")
         c, o, k = (int(v) for v in rng.integers(1, 7, 3))
-        yield case2(c, o, k, (int(rng.integers(k, 12)), int(rng.integers(k, 12))), stride=int(rng.integers(1, 3)),
-                    padding=int(rng.integers(0, k)))
+        yield case2(
+            c,
+            o,
+            k,
+            (int(rng.integers(k, 12)), int(rng.integers(k, 12))),
+            stride=int(rng.integers(1, 3)),
+            padding=int(rng.integers(0, k)),
+        )

@@ -44,8 +44,16 @@ class Transpose(Op):
     """inputs: x, rank 6 at most.  y[i0, i1, ..] has x's axis ``perm[k]`` as its axis k."""
 
     name, family = "transpose", "move"
-    aten = ("aten.permute.default", "aten.transpose.int", "aten.swapaxes.default", "aten.movedim.int",
-            "aten.movedim.intlist", "aten.t.default", "aten.numpy_T.default", "aten.mT.default")
+    aten = (
+        "aten.permute.default",
+        "aten.transpose.int",
+        "aten.swapaxes.default",
+        "aten.movedim.int",
+        "aten.movedim.intlist",
+        "aten.t.default",
+        "aten.numpy_T.default",
+        "aten.mT.default",
+    )
     header = "genn_move.h"
     doc = "permute, transpose, movedim, swapaxes, .T, .mT"
     keeps_q = True
@@ -89,13 +97,23 @@ class Transpose(Op):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch
 
-        for perm, shape in [((0, 2, 1), (1, 3, 5)), ((0, 2, 3, 1), (1, 3, 4, 5)), ((0, 3, 1, 2), (1, 3, 4, 5)),
-                            ((0, 1, 3, 2), (1, 1, 7, 2)), ((0, 4, 3, 2, 1), (1, 2, 3, 4, 5)), ((0, 1), (1, 6)),
-                            ((0, 5, 3, 1, 4, 2), (1, 2, 3, 2, 3, 2)), ((0, 3, 2, 1), (1, 4, 1, 3))]:
+        for perm, shape in [
+            ((0, 2, 1), (1, 3, 5)),
+            ((0, 2, 3, 1), (1, 3, 4, 5)),
+            ((0, 3, 1, 2), (1, 3, 4, 5)),
+            ((0, 1, 3, 2), (1, 1, 7, 2)),
+            ((0, 4, 3, 2, 1), (1, 2, 3, 4, 5)),
+            ((0, 1), (1, 6)),
+            ((0, 5, 3, 1, 4, 2), (1, 2, 3, 2, 3, 2)),
+            ((0, 3, 2, 1), (1, 4, 1, 3)),
+        ]:
             yield Case(function_module(lambda x, perm=perm: x.permute(perm)), [shape], f"permute {perm}")
             # Read in both orders, the permutation cannot move into the interface: this one runs.
-            yield Case(function_module(lambda x, perm=perm: torch.cat([x.flatten(1), x.permute(perm).flatten(1)], 1)), [shape],
-                       f"permute {perm} beside the original")
+            yield Case(
+                function_module(lambda x, perm=perm: torch.cat([x.flatten(1), x.permute(perm).flatten(1)], 1)),
+                [shape],
+                f"permute {perm} beside the original",
+            )
         yield Case(function_module(lambda x: x.transpose(-1, -2)), [(1, 4, 7)], "transpose")
         yield Case(function_module(lambda x: x.movedim(1, -1)), [(1, 4, 3, 2)], "movedim")
         yield Case(function_module(lambda x: x.movedim((1, 2), (3, 1))), [(1, 4, 3, 2)], "movedim of two")
@@ -105,8 +123,9 @@ class Transpose(Op):
 
 def _moved(rank: int, source: Any, destination: Any) -> list[int]:
     """The permutation that torch.movedim applies."""
-    source, destination = ([int(v) % rank for v in (s if isinstance(s, list | tuple) else [s])]
-                           for s in (source, destination))
+    source, destination = (
+        [int(v) % rank for v in (s if isinstance(s, list | tuple) else [s])] for s in (source, destination)
+    )
     rest = iter(i for i in range(rank) if i not in source)
     place = dict(zip(destination, source, strict=True))
     return [place[i] if i in place else next(rest) for i in range(rank)]
@@ -117,9 +136,20 @@ class Reshape(Op):
     """inputs: x.  The same elements in the same order under ``shape``: no code."""
 
     name, family = "reshape", "move"
-    aten = ("aten.view.default", "aten.reshape.default", "aten.flatten.using_ints", "aten.squeeze.default",
-            "aten.squeeze.dim", "aten.squeeze.dims", "aten.unsqueeze.default", "aten.unflatten.int",
-            "aten.ravel.default", "aten.view_as.default", "aten.reshape_as.default", "aten._unsafe_view.default")
+    aten = (
+        "aten.view.default",
+        "aten.reshape.default",
+        "aten.flatten.using_ints",
+        "aten.squeeze.default",
+        "aten.squeeze.dim",
+        "aten.squeeze.dims",
+        "aten.unsqueeze.default",
+        "aten.unflatten.int",
+        "aten.ravel.default",
+        "aten.view_as.default",
+        "aten.reshape_as.default",
+        "aten._unsafe_view.default",
+    )
     header = "genn_move.h"
     doc = "view, reshape, flatten, unflatten, squeeze, unsqueeze"
     keeps_q, view = True, True
@@ -197,8 +227,13 @@ class Concat(Op):
     """inputs: any number of tensors, constants among them, alike but for their size along ``axis``."""
 
     name, family = "concat", "move"
-    aten = ("aten.cat.default", "aten.concat.default", "aten.concatenate.default", "aten.stack.default",
-            "aten.hstack.default")
+    aten = (
+        "aten.cat.default",
+        "aten.concat.default",
+        "aten.concatenate.default",
+        "aten.stack.default",
+        "aten.hstack.default",
+    )
     header = "genn_move.h"
     doc = "cat, concat, stack, hstack"
 
@@ -231,16 +266,24 @@ class Concat(Op):
     def ref_q(self, node, graph, *xs):
         y = out_tensor(node, graph)
         assert y.q is not None
-        parts = [node.quant["const"][i] if r is None and i in node.quant["const"] else
-                 x if r is None else r.apply([x], y.q.qmin, y.q.qmax)
-                 for i, (x, r) in enumerate(zip(xs, node.quant["rules"], strict=True))]
+        parts = [
+            node.quant["const"][i]
+            if r is None and i in node.quant["const"]
+            else x
+            if r is None
+            else r.apply([x], y.q.qmin, y.q.qmax)
+            for i, (x, r) in enumerate(zip(xs, node.quant["rules"], strict=True))
+        ]
         return self.ref_f(node.attrs, *parts)
 
     def qparams(self, node, graph, stats):
         """The inputs' QParams if they are the same, else from calibration, whose range is the union of theirs."""
         qs = [t.q for t in graph.activations(node)]
-        return qs[0] if qs and all(q is not None and q.same(qs[0]) for q in qs) and len(qs) == len(node.inputs) \
+        return (
+            qs[0]
+            if qs and all(q is not None and q.same(qs[0]) for q in qs) and len(qs) == len(node.inputs)
             else super().qparams(node, graph, stats)
+        )
 
     def prepare(self, node: Node, graph: Graph, stats: Mapping[str, Stats], options: Mapping[str, Any]) -> None:
         y = out_tensor(node, graph)
@@ -279,8 +322,11 @@ class Concat(Op):
         import torch
 
         cases: list[tuple[int, list[Shape]]] = [
-            (1, [(1, 3, 4), (1, 2, 4)]), (-1, [(1, 3, 4), (1, 3, 1), (1, 3, 2)]), (1, [(1, 5), (1, 1)]),
-            (2, [(1, 2, 3, 4), (1, 2, 1, 4)]), (1, [(1, 2, 3, 4), (1, 5, 3, 4), (1, 1, 3, 4)]),
+            (1, [(1, 3, 4), (1, 2, 4)]),
+            (-1, [(1, 3, 4), (1, 3, 1), (1, 3, 2)]),
+            (1, [(1, 5), (1, 1)]),
+            (2, [(1, 2, 3, 4), (1, 2, 1, 4)]),
+            (1, [(1, 2, 3, 4), (1, 5, 3, 4), (1, 1, 3, 4)]),
         ]
         for dim, shapes in cases:
             yield Case(function_module(lambda *xs, dim=dim: torch.cat(xs, dim)), shapes, f"cat {dim}")
@@ -374,9 +420,15 @@ class Pad(Op):
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch.nn.functional as F
 
-        for pad, shape, value in [((1, 2), (1, 3, 5), 0.0), ((1, 0, 2, 1), (1, 3, 4, 5), 0.0),
-                                  ((0, 3, 1, 0), (1, 1, 1, 1), 0.0), ((1, 1, 1, 1), (1, 2, 3, 3), 0.5),
-                                  ((2, 2), (1, 7), 9.0), ((-1, 2, 1, -2), (1, 2, 4, 5), 0.0),
-                                  ((-1, -1), (1, 2, 6), 0.0), ((0, 0, 0, 0, 1, 2), (1, 3, 2, 2), 0.0)]:
+        for pad, shape, value in [
+            ((1, 2), (1, 3, 5), 0.0),
+            ((1, 0, 2, 1), (1, 3, 4, 5), 0.0),
+            ((0, 3, 1, 0), (1, 1, 1, 1), 0.0),
+            ((1, 1, 1, 1), (1, 2, 3, 3), 0.5),
+            ((2, 2), (1, 7), 9.0),
+            ((-1, 2, 1, -2), (1, 2, 4, 5), 0.0),
+            ((-1, -1), (1, 2, 6), 0.0),
+            ((0, 0, 0, 0, 1, 2), (1, 3, 2, 2), 0.0),
+        ]:
             module = function_module(lambda x, pad=pad, value=value: F.pad(x, pad, value=value))
             yield Case(module, [shape], f"pad {pad} {value}")

@@ -31,8 +31,15 @@ SPARSE_DENSITY = 0.4  # above this share of nonzeros the dense kernel is faster,
 MIN_INT16_BITS = 9  # a layer left with fewer weight bits is split along K
 
 
-def prepare(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray, stats: Mapping[str, Stats],
-            options: Mapping[str, Any], split_unit: int = 1) -> None:
+def prepare(
+    node: Node,
+    graph: Graph,
+    w: np.ndarray,
+    b: np.ndarray,
+    stats: Mapping[str, Stats],
+    options: Mapping[str, Any],
+    split_unit: int = 1,
+) -> None:
     """Quantize weights ``w`` (outputs, K) and bias ``b`` for the graph's scheme and decide on sparse storage.
 
     split_unit: int16 splits along K in multiples of this many taps.
@@ -101,7 +108,9 @@ def _int16_scale(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, limit: int)
     """Largest weight shift f with |w| < 2**15 and every accumulator proven below ``limit``."""
     reach = np.abs(w).sum(axis=1) * xmax + np.abs(b) / sx
     top = max(float(reach.max(initial=0.0)), 1e-30)
-    f = min(math.floor(math.log2(limit / top)), math.floor(math.log2(32767 / max(float(np.abs(w).max(initial=0.0)), 1e-30))))
+    f = min(
+        math.floor(math.log2(limit / top)), math.floor(math.log2(32767 / max(float(np.abs(w).max(initial=0.0)), 1e-30)))
+    )
     return min(f, 30)
 
 
@@ -128,8 +137,11 @@ def _prepare_int16(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray, unit:
             break
         f -= 1
         if f < -40:
-            raise ModelError("no int16 weight scale keeps the accumulator inside 32 bits", str(node.source or node.name),
-                             "use --scheme int8 or float32 for this network")
+            raise ModelError(
+                "no int16 weight scale keeps the accumulator inside 32 bits",
+                str(node.source or node.name),
+                "use --scheme int8 or float32 for this network",
+            )
     if fy != y.q.shift:
         y.q = replace(y.q, scale=2.0**-fy)
     node.quant.update(w=wq, b=bq, bound=bound, bits=width(f), shift=shift, split=split, pre=pre, scale=2.0**-f)
@@ -145,8 +157,7 @@ def _split(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, unit: int) -> tup
             continue
         parts = [np.abs(w[:, i : i + length]).sum(axis=1).max() for i in range(0, k, length)]
         top = max(float(max(parts)) * xmax, 1e-30)
-        f = min(math.floor(math.log2(INT32_MAX / 2 / top)),
-                math.floor(math.log2(32767 / float(np.abs(w).max()))), 30)
+        f = min(math.floor(math.log2(INT32_MAX / 2 / top)), math.floor(math.log2(32767 / float(np.abs(w).max()))), 30)
         pre = max(0, math.ceil(math.log2(-(-k // length))) + 1)
         if f > best[0]:
             best = (f, length, pre)
@@ -159,8 +170,10 @@ def _bound_int16(wq: np.ndarray, bq: np.ndarray, xmax: int, split: int, pre: int
     if not split:
         return numerics.accumulator_bound(wq, bq, -xmax, xmax)
     zero = np.zeros_like(bq)
-    groups = [numerics.accumulator_bound(wq[:, i : i + split], zero, -xmax, xmax) + ((1 << pre) >> 1)
-              for i in range(0, wq.shape[1], split)]
+    groups = [
+        numerics.accumulator_bound(wq[:, i : i + split], zero, -xmax, xmax) + ((1 << pre) >> 1)
+        for i in range(0, wq.shape[1], split)
+    ]
     total = sum((g >> pre) + 1 for g in groups) + int(np.abs(bq).max(initial=0))
     return max([*groups, total])
 
