@@ -64,10 +64,8 @@ GENN_INLINE void genn_dot4_s16(const int16_t *x, const int16_t *w, int32_t strid
 #define GENN_VECTOR_F32
 typedef float genn_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
 
-GENN_INLINE genn_f32x8 genn_muladd_f32x8(genn_f32x8 acc, const float *w, float x)
-{
-    return acc + *(const genn_f32x8 *)w * (genn_f32x8){x, x, x, x, x, x, x, x};
-}
+/* A macro: a function with such a parameter has another ABI with and without AVX. */
+#define GENN_MULADD_F32X8(acc, w, x) ((acc) + *(const genn_f32x8 *)(w) * (genn_f32x8){x, x, x, x, x, x, x, x})
 
 /* Four blocks at once, so that one addition need not wait for the other; the blocks' weights lie n * 8 apart. */
 GENN_INLINE void genn_dot32_f32(const float *x, const float *w, int32_t n, const float *bias, float *acc)
@@ -77,10 +75,11 @@ GENN_INLINE void genn_dot32_f32(const float *x, const float *w, int32_t n, const
     genn_f32x8 a2 = *(const genn_f32x8 *)(bias + 16), a3 = *(const genn_f32x8 *)(bias + 24);
 
     for (int32_t k = 0; k < n; k++) {
-        a0 = genn_muladd_f32x8(a0, w + k * 8, x[k]);
-        a1 = genn_muladd_f32x8(a1, w1 + k * 8, x[k]);
-        a2 = genn_muladd_f32x8(a2, w2 + k * 8, x[k]);
-        a3 = genn_muladd_f32x8(a3, w3 + k * 8, x[k]);
+        const float v = x[k];
+        a0 = GENN_MULADD_F32X8(a0, w + k * 8, v);
+        a1 = GENN_MULADD_F32X8(a1, w1 + k * 8, v);
+        a2 = GENN_MULADD_F32X8(a2, w2 + k * 8, v);
+        a3 = GENN_MULADD_F32X8(a3, w3 + k * 8, v);
     }
     *(genn_f32x8 *)acc = a0;
     *(genn_f32x8 *)(acc + 8) = a1;
@@ -95,8 +94,10 @@ GENN_INLINE const float *genn_dot_f32(const float *x, const float *w, int32_t n,
 #if defined(GENN_VECTOR_F32)
     if (width == 8) {
         genn_f32x8 a = *(genn_f32x8 *)acc;
-        for (int32_t k = 0; k < n; k++, w += 8)
-            a = genn_muladd_f32x8(a, w, x[k]);
+        for (int32_t k = 0; k < n; k++, w += 8) {
+            const float v = x[k];
+            a = GENN_MULADD_F32X8(a, w, v);
+        }
         *(genn_f32x8 *)acc = a;
         return w;
     }
