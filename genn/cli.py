@@ -56,7 +56,7 @@ def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
 
 def emit(report: Any, json_to: str | None, csv_to: str | None = None) -> None:
     """Print a Report, or write it where the user asked; a failed check ends with exit code 1."""
-    from genn.project import atomic_write
+    from genn.atomic import atomic_write
 
     for to, content in ((json_to, report.json), (csv_to, report.csv)):
         if to == "-":

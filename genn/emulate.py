@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 import emu
-from genn.build import MANIFEST, build_firmware, read_manifest
+from genn.build import build_firmware
 from genn.errors import FirmwareError, ModelError, UsageError
 from genn.ir import NP_DTYPE
+from genn.manifest import MANIFEST, read_raw
 from genn.target import Target
 
 INPUT_FILE, OUTPUT_FILE = "genn_in.bin", "genn_out.bin"
@@ -127,7 +128,7 @@ def emulate(
     firmware faults or uses more than ``budget`` instructions.
     """
     project = Path(project)
-    manifest = read_manifest(project)
+    manifest = read_raw(project)
     ports = manifest["inputs"]
     sample_bytes = sum(int(p["bytes"]) for p in ports)
     data, samples = _pack(inputs, ports, sample_bytes)

@@ -54,7 +54,7 @@ class Report:
 
     def write_json(self, path: str | Path) -> None:
         """Write the document to ``path``, whole or not at all."""
-        from genn.project import atomic_write
+        from genn.atomic import atomic_write
 
         atomic_write(Path(path), self.json().encode())
 

@@ -105,15 +105,16 @@ def emulate_report(path: str | Path, target: str | Target = "cortex-m0plus", inp
 
 def _weigh(path: Path, target: str | Target, opt: str) -> Any:
     """The Footprint of a folder (its firmware built) or of an ELF, with the manifest of the folder it lies in."""
-    from genn.build import MANIFEST, build_firmware, read_manifest
+    from genn.build import build_firmware
     from genn.footprint import footprint
+    from genn.manifest import MANIFEST, read_raw
 
     if path.is_dir():
-        return footprint(build_firmware(path, _target(target), opt=opt), read_manifest(path))
+        return footprint(build_firmware(path, _target(target), opt=opt), read_raw(path))
     if not path.exists():
         raise UsageError("there is no such file or folder", str(path), "give a folder that genn convert wrote, or an ELF")
     folder = next((p for p in path.resolve().parents if (p / MANIFEST).is_file() and p / "build" in path.resolve().parents), None)
-    return footprint(path, read_manifest(folder) if folder else None)
+    return footprint(path, read_raw(folder) if folder else None)
 
 
 def footprint_report(path: str | Path, target: str | Target = "nucleo-f411re", *, by: str = "layer", old: Path | None = None,
@@ -159,11 +160,11 @@ def verify_report(directory: Path, spec: str | None = None, weights: Path | None
                   samples: int | None = None, jobs: int | None = None, sanitize: bool = False, trust: bool = False) -> Report:
     """Compare PyTorch (if the model is known), the reference and the C on each runner."""
     from genn import suite
-    from genn.build import read_manifest
     from genn.load import load_model
+    from genn.manifest import read_raw
     from genn.verify import verify
 
-    manifest = read_manifest(directory)
+    manifest = read_raw(directory)
     spec = spec or manifest.get("options", {}).get("suite")
     arrays: Any = None
     labels = None

@@ -71,8 +71,8 @@ def write(folder: Path, name: str = "net", trap: str = "", trap2: str = "", offs
     common = {"scheme": "int8", "sparse": False, "macs": 8, "constants": None, "arena_live": 16}
     source = {"fqn": "first", "file": "", "line": 0}
     manifest = {
-        "schema": 1, "generator": "tests", "name": name, "scheme": "int8", "model_sha256": "0" * 64, "options": {},
-        "arena": {"bytes": 16, "align": 8},
+        "schema": 1, "generator": "genn-mcu tests", "name": name, "scheme": "int8", "model_sha256": "0" * 64,
+        "options": {}, "arena": {"bytes": 16, "align": 8},
         "inputs": [{"name": "x", "shape": [1, 2, 4], "torch_shape": [1, 4, 2], "layout": [0, 2, 1], "offset": 0,
                     "bytes": 8, **q8}],
         "outputs": [{"name": "z", "torch_shape": [1, 2], "layout": None, **z}],

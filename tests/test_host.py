@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from genn import host, host_build
-from genn.errors import CheckFailed, FirmwareError, ModelError, ToolchainError, UsageError
+from genn.errors import CheckFailed, FirmwareError, ToolchainError, UsageError
 from genn.host import HostProcess, load
 from genn.manifest import read_manifest
 from tests import handmade
@@ -205,7 +205,7 @@ def test_broken_c_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_not_ours(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="manifest"):
+    with pytest.raises(UsageError, match=r"no genn\.json"):
         load(tmp_path)
 
 

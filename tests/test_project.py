@@ -24,9 +24,11 @@ from typing import Any
 
 import pytest
 
-from genn import project
-from genn.errors import GennError, ModelError, UsageError
-from genn.project import OutputError, atomic_write, check_files, read_manifest, write_project
+from genn import atomic, project
+from genn.atomic import OutputError, atomic_write
+from genn.errors import GennError, UsageError
+from genn.manifest import check_files, read_raw
+from genn.project import write_project
 
 SHA = "0" * 64
 
@@ -51,7 +53,7 @@ def version(tag: str, count: int = 50) -> dict[str, str | bytes]:
 
 def whole(out: Path, *, build: bool = False) -> str:
     """The version that lies in ``out``; fails unless it is exactly one, with nothing beside it."""
-    found = read_manifest(out)
+    found = read_raw(out)
     assert check_files(out, found) == []
     extra = {p.name for p in out.iterdir()} - set(found["files"]) - {"genn.json"}
     assert extra == ({"build"} if build else set())
@@ -76,7 +78,7 @@ def out(tmp_path: Path) -> Iterator[Path]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of replacing: the kernel's swap, and file by file where the file system has none."""
     if request.param == "one by one":
-        monkeypatch.setattr(project, "_exchange", no_exchange)
+        monkeypatch.setattr(atomic, "exchange", no_exchange)
     return request.param
 
 
@@ -109,13 +111,30 @@ def test_replaces_its_own_and_drops_the_build_folder_only_if_files_changed(tmp_p
     write_project(version("A"), manifest(), out)
     assert whole(out, build=True) == "A" and (out / "net_0.c").stat().st_mtime_ns == stamp
     write_project(version("A"), manifest(options={"seed": 1}), out)
-    assert whole(out, build=True) == "A" and read_manifest(out)["options"] == {"seed": 1}
+    assert whole(out, build=True) == "A" and read_raw(out)["options"] == {"seed": 1}
     (out / "net_3.c").unlink()
     (out / "net_4.c").unlink()
     write_project(version("B", 60), manifest(), out)
     assert whole(out) == "B"
     write_project(version("A", 2), manifest(), out)
     assert whole(out) == "A"
+    nothing_beside(out)
+
+
+def test_what_cc_leaves_in_the_folder_is_no_obstacle(out: Path, way: str) -> None:
+    write_project(version("A"), manifest(), out)
+    products = ["a.out", "main.o"]
+    for name in products:
+        (out / name).write_bytes(b"\x7fELF")
+    write_project(version("A"), manifest(options={"seed": 1}), out)
+    assert all((out / name).read_bytes() == b"\x7fELF" for name in products)
+    write_project(version("B"), manifest(), out)
+    assert whole(out) == "B"
+    for name in ("a.out", "x.o"):  # none of a compiler's
+        (out / name).mkdir()
+    (out / "y.o").symlink_to("a.out")
+    with pytest.raises(UsageError, match=r"holds others \(a.out, x.o, y.o\)"):
+        write_project(version("C"), manifest(), out, force=True)
     nothing_beside(out)
 
 
@@ -140,7 +159,7 @@ def test_refuses_foreign_files_in_a_folder_of_ours(out: Path) -> None:
             write_project(version("B"), manifest(), out, force=force)
         assert caught.value.exit_code == 2
     assert (out / "notes.txt").read_text() == "mine"
-    assert read_manifest(out)["files"].get("only_A.h")
+    assert read_raw(out)["files"].get("only_A.h")
 
 
 def test_refuses_to_overwrite_what_the_user_changed_unless_forced(out: Path, way: str) -> None:
@@ -152,7 +171,7 @@ def test_refuses_to_overwrite_what_the_user_changed_unless_forced(out: Path, way
         with pytest.raises(UsageError, match=r"changed by hand \(net_7.c, net_8.c\).*--force"):
             write_project(files, manifest(), out)
     assert (out / "net_7.c").read_text() == "tuned by hand"
-    assert check_files(out, read_manifest(out)) == ["net_7.c", "net_8.c"]
+    assert check_files(out, read_raw(out)) == ["net_7.c", "net_8.c"]
     write_project(version("B"), manifest(), out, force=True)
     assert whole(out) == "B"
     nothing_beside(out)
@@ -187,7 +206,7 @@ def test_the_folder_one_stands_in_is_not_pulled_away(out: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "/etc/passwd", "a..b", "genn.json", "build",
-                                  "a\0b", "a\nb", "-o", "ä.c", "x" * 300, "GENN.JSON"])
+                                  "a\0b", "a\nb", "-o", "ä.c", "x" * 300, "GENN.JSON", "a.out", "net.o"])
 def test_file_names_are_checked(out: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a generated file"):
         write_project({"net.c": "", name: "x"}, manifest(), out)
@@ -305,10 +324,11 @@ def test_a_failure_at_any_step_of_one_by_one_is_rolled_back(
     out: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Renames and removals fail from the ``step``-th on, until rolling back."""
-    monkeypatch.setattr(project, "_exchange", no_exchange)
+    monkeypatch.setattr(atomic, "exchange", no_exchange)
     write_project(version("A"), manifest(), out)
     (out / "build").mkdir()
     (out / "build" / "x").write_text("x")
+    (out / "a.out").write_text("a")
     left = [step]
     back, real_replace = project._roll_back, os.replace
 
@@ -326,7 +346,9 @@ def test_a_failure_at_any_step_of_one_by_one_is_rolled_back(
     monkeypatch.setattr(project, "_roll_back", roll_back)
     if 0 < step <= 53:  # the journal, 51 files and the manifest
         refused(lambda: write_project(version("B"), manifest(), out), "the disk is full")
-        assert whole(out, build=True) == "A" and (out / "build" / "x").read_text() == "x"
+        assert (out / "build" / "x").read_text() == "x"
+        (out / "a.out").unlink()  # it has come back, too
+        assert whole(out, build=True) == "A"
     else:
         write_project(version("B"), manifest(), out)
         assert whole(out) == "B"
@@ -395,7 +417,7 @@ def test_killed_while_replacing_one_by_one(out: Path, step: int, then: str) -> N
     (out / "build").mkdir()
     pid = os.fork()
     if pid == 0:
-        project._exchange = no_exchange
+        atomic.exchange = no_exchange
         left, real_replace = [step], os.replace
 
         def replace(a: Any, b: Any) -> None:
@@ -411,7 +433,7 @@ def test_killed_while_replacing_one_by_one(out: Path, step: int, then: str) -> N
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     if step > 2:
-        assert check_files(out, read_manifest(out)) != []
+        assert check_files(out, read_raw(out)) != []
     if then == "roll back":
         project.recover(out)
         assert whole(out, build=True) == "A"
@@ -431,7 +453,7 @@ def test_killed_while_tidying_up_after_replacing_one_by_one(out: Path) -> None:
                 (path / ".old" / "net_0.c").unlink()
                 os._exit(9)
 
-        project._exchange, project._remove = no_exchange, half
+        atomic.exchange, atomic.remove = no_exchange, half
         try:
             write_project(version("B"), manifest(), out)
         finally:
@@ -444,7 +466,7 @@ def test_killed_while_tidying_up_after_replacing_one_by_one(out: Path) -> None:
 def test_a_rollback_that_fails_is_done_by_the_next_write(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_project(version("A"), manifest(), out)
     with monkeypatch.context() as patch:
-        patch.setattr(project, "_exchange", no_exchange)
+        patch.setattr(atomic, "exchange", no_exchange)
         left, real_replace = [30], os.replace
 
         def replace(a: Any, b: Any) -> None:
@@ -456,7 +478,7 @@ def test_a_rollback_that_fails_is_done_by_the_next_write(out: Path, monkeypatch:
         patch.setattr(os, "replace", replace)
         with pytest.raises(OutputError, match=r"half way.*the disk fails.*run the command again"):
             write_project(version("B"), manifest(), out)
-    assert check_files(out, read_manifest(out)) != []
+    assert check_files(out, read_raw(out)) != []
     project.recover(out)
     assert whole(out) == "A"
     nothing_beside(out)
@@ -466,14 +488,14 @@ def test_ctrl_c_while_replacing_waits_until_a_whole_project_lies_there(
     out: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_project(version("A"), manifest(), out)
-    sync = project._sync_folder
+    sync = atomic.sync_folder
 
     def interrupt(folder: Path) -> None:
         if folder in (out, out.parent):  # after the swap, after the last file
             signal.raise_signal(signal.SIGINT)
         sync(folder)
 
-    monkeypatch.setattr(project, "_sync_folder", interrupt)
+    monkeypatch.setattr(atomic, "sync_folder", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_project(version("B"), manifest(), out)
     assert whole(out) == "B"
@@ -566,10 +588,10 @@ def test_threads_at_the_same_time(out: Path) -> None:
 
 
 def test_a_writer_that_never_ends_is_named(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = project._lock(out)
+    held = atomic.lock(out)
     assert held is not None
     try:
-        monkeypatch.setattr(project, "_LOCK_WAIT", 0.1)
+        monkeypatch.setattr(atomic, "_LOCK_WAIT", 0.1)
         with pytest.raises(UsageError, match="another genn has been writing there"):
             write_project(version("A"), manifest(), out)
     finally:
@@ -613,99 +635,10 @@ def test_atomic_write_to_a_pipe_or_device(tmp_path: Path) -> None:
     assert got == [b"through"] and fifo.is_fifo()
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------
-def write_manifest(folder: Path, text: str | bytes | dict[str, Any]) -> Path:
-    folder.mkdir(exist_ok=True)
-    raw = json.dumps(text).encode() if isinstance(text, dict) else text.encode() if isinstance(text, str) else text
-    (folder / "genn.json").write_bytes(raw)
-    return folder
-
-
-def test_what_is_no_project_is_a_mistake_of_use(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "odd" / "genn.json").mkdir(parents=True)
-    (tmp_path / "pipe").mkdir()
-    os.mkfifo(tmp_path / "pipe" / "genn.json")
-    (tmp_path / "device").mkdir()
-    (tmp_path / "device" / "genn.json").symlink_to("/dev/zero")
-    for name, said in {"absent": "no such folder", "file": "it is a file", "empty": "has no genn.json",
-                       "odd": "is no file", "pipe": "is no file", "device": "is no file"}.items():
-        with pytest.raises(UsageError, match=said) as caught:
-            read_manifest(tmp_path / name)
-        assert caught.value.exit_code == 2 and name in str(caught.value)
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """A good manifest with the field at ``path`` set, or taken away if ``value`` is ``...``."""
-    data = manifest(files={"net.c": SHA})
-    where: Any = data
-    *steps, last = [int(s) if s.isdigit() else s for s in path.split(".")]
-    for step in steps:
-        where = where[step]
-    if value is ...:
-        del where[last]
-    else:
-        where[last] = value
-    return data
-
-
-HOSTILE: list[tuple[str, Any]] = [
-    ("schema", 2), ("schema", "1"), ("schema", ...), ("generator", "evil 1.0"), ("generator", ...), ("name", "a b"),
-    ("name", "net\n"), ("name", "int"), ("name", "../net"), ("name", "n" * 300), ("name", 3), ("scheme", None),
-    ("arena", []), ("arena.bytes", -1), ("arena.bytes", 1 << 40), ("arena.bytes", 7), ("arena.bytes", 8.5),
-    ("arena.align", 0), ("arena.align", 12), ("arena.align", 1 << 20), ("inputs", None), ("inputs", [3]),
-    ("inputs.0.name", ...), ("inputs.0.shape", [1, -4]), ("inputs.0.shape", [1, 5]), ("inputs.0.shape", [1] * 99),
-    ("inputs.0.shape", [1 << 30] * 9), ("inputs.0.dtype", "object"), ("inputs.0.offset", -1), ("inputs.0.offset", 5),
-    ("inputs.0.offset", 1 << 70), ("inputs.0.offset", "0"), ("inputs.0.bytes", 5), ("inputs.0.bits", 99),
-    ("inputs.0.scale", 0), ("inputs.0.scale", -1.0), ("inputs.0.scale", "x"), ("inputs.0.zero_point", 1 << 40),
-    ("inputs.0.layout", [0, 0]), ("inputs.0.layout", [0]), ("inputs.0.torch_shape", [5]), ("outputs.0.offset", 6),
-    ("layers", {}), ("layers.0.index", 1), ("layers.0.symbol", "system(1)"), ("layers.0.symbol", "x\n"),
-    ("layers.0.symbol", "*/"), ("layers.0.symbol", "é"), ("layers.0.weights", "1w"), ("layers.0.weights", ...),
-    ("layers.0.constants", "a-b"), ("layers.0.name", "x" * 5000), ("layers.0.macs", -1), ("layers.0.macs", "1"),
-    ("layers.0.weight_bytes", ...), ("layers.0.in_shapes", [["1"]]), ("layers.0.source", {"line": -1}),
-    ("layers.0.outputs.0.offset", 6), ("layers.0.outputs.0.tensor", ...), ("layers.0.outputs.0.dtype", "int64"),
-    ("files", ...), ("files", []), ("files", {"../x": SHA}), ("files", {"/etc/passwd": SHA}), ("files", {".x": SHA}),
-    ("files", {"genn.json": SHA}), ("files", {"net.c": "abc"}), ("files", {"net.c": SHA + "\n"}),
-]
-
-
-def test_a_good_manifest_is_read_as_it_stands(tmp_path: Path) -> None:
-    data = changed("options", {"deep": [1, {"x": None}]}) | {"a later field": 1}
-    assert read_manifest(write_manifest(tmp_path, data)) == data
-    for path, value in [("inputs.0.scale", None), ("layers.0.macs", ...), ("layers", []), ("inputs.0.layout", None)]:
-        read_manifest(write_manifest(tmp_path, changed(path, value)))
-
-
-@pytest.mark.parametrize("path, value", HOSTILE)
-def test_a_hostile_field_is_refused(tmp_path: Path, path: str, value: Any) -> None:
-    with pytest.raises(ModelError) as caught:
-        read_manifest(write_manifest(tmp_path, changed(path, value)))
-    assert caught.value.exit_code == 3 and "genn.json" in str(caught.value) and len(str(caught.value)) < 400
-
-
-def test_two_layers_of_one_symbol_are_refused(tmp_path: Path) -> None:
-    data = manifest(files={})
-    data["layers"] = [data["layers"][0], {**data["layers"][0], "index": 1}]
-    with pytest.raises(ModelError, match="same symbol"):
-        read_manifest(write_manifest(tmp_path, data))
-
-
-@pytest.mark.parametrize("raw", [b"", b"{", b"null", b"[]", b"\xff\xfe", b"{}", b"[" * 200_000, b'{"schema": NaN}',
-                                 b'{"schema":1,"x":' + b"[" * 200_000, b"9" * 100_000])
-def test_what_is_no_json_of_ours_is_refused(tmp_path: Path, raw: bytes) -> None:
-    with pytest.raises(ModelError, match=r"genn\.json"):
-        read_manifest(write_manifest(tmp_path, raw))
-
-
-def test_a_manifest_of_more_than_16_mb_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="larger than 16 MB"):
-        read_manifest(write_manifest(tmp_path, b" " * ((16 << 20) + 1)))
-
-
+# -- what is written is what is read ----------------------------------------------------------------------------------
 def test_check_files_names_what_is_missing_or_changed(out: Path) -> None:
     write_project(version("A", 5), manifest(), out)
-    found = read_manifest(out)
+    found = read_raw(out)
     assert found["files"]["net_0.c"] == hashlib.sha256((out / "net_0.c").read_bytes()).hexdigest()
     (out / "net_3.c").write_text("")
     (out / "net_1.c").unlink()
@@ -722,4 +655,4 @@ def test_the_manifest_is_checked_when_written(out: Path) -> None:
         write_project(version("A"), manifest(generator=""), out)
     arena = {"bytes": np.int64(8), "align": np.int32(8)}
     write_project(version("A"), manifest(arena=arena, files={"lies": "x"}), out)
-    assert read_manifest(out)["arena"] == {"bytes": 8, "align": 8} and "lies" not in read_manifest(out)["files"]
+    assert read_raw(out)["arena"] == {"bytes": 8, "align": 8} and "lies" not in read_raw(out)["files"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -74,9 +75,9 @@ def write(folder: Path) -> Path:
                 "weight_bytes": 0 if index else 128, "in_shapes": [[1, 4 if index else 8]], "out_shapes": [[1, 4]],
                 "arena_live": 64, "source": {}, "outputs": []}
 
-    manifest = {"schema": 1, "generator": "by hand", "name": "tiny", "scheme": "float32", "model_sha256": "",
+    manifest = {"schema": 1, "generator": "genn-mcu tests", "name": "tiny", "scheme": "float32", "model_sha256": "",
                 "options": {}, "arena": {"bytes": 64, "align": 8}, "inputs": [port("x", [1, 8], 0)],
                 "outputs": [port("z", [1, 4], 48)], "layers": [layer(0, "linear", 32), layer(1, "scale", 0)],
-                "files": dict.fromkeys(files, "")}
+                "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}}
     (folder / "genn.json").write_text(json.dumps(manifest))
     return folder

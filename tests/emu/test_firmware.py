@@ -18,9 +18,10 @@ CORES = {"cortex-m0plus": ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"],
 
 
 def header(folder: Path) -> None:
-    from genn.build import net_header, read_manifest
+    from genn.build import net_header
+    from genn.manifest import read_raw
 
-    (folder / "genn_net.h").write_text(net_header(read_manifest(project.write(folder))))
+    (folder / "genn_net.h").write_text(net_header(read_raw(project.write(folder))))
 
 
 @pytest.mark.arm
