@@ -17,6 +17,7 @@ from genn.errors import ModelError, UsageError
 from genn.ir import SCHEMES, Graph, Node, QParams
 from genn.ops import registry
 from genn.ops.base import Stats
+from genn.progress import steps
 
 BATCH = 64  # samples evaluated at once during calibration
 DEFAULT_INT16_BITS = 16
@@ -59,9 +60,11 @@ def calibrate(graph: Graph, samples: Mapping[str, np.ndarray]) -> dict[str, Stat
         count[name] = count.get(name, 0) + x.size
 
     total = len(next(iter(samples.values())))
-    for at in range(0, total, BATCH):
-        part = {n: reference.encode(graph, n, samples[n][at : at + BATCH]) for n in graph.inputs}
-        reference.run(graph, part, watch=watch)
+    with steps("calibrating", total) as done:
+        for at in range(0, total, BATCH):
+            part = {n: reference.encode(graph, n, samples[n][at : at + BATCH]) for n in graph.inputs}
+            reference.run(graph, part, watch=watch)
+            done(min(BATCH, total - at))
     return {n: Stats(lo[n], hi[n], math.sqrt(square[n] / max(1, count[n]))) for n in lo}
 
 

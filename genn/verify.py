@@ -20,6 +20,7 @@ from genn.errors import ModelError, UsageError
 from genn.host import HostProcess, jobs_or_all
 from genn.ir import Graph
 from genn.manifest import Manifest, Value, read_manifest
+from genn.progress import steps
 from genn.report import Report, Table, shape_text
 from genn.target import Target, load_target
 
@@ -115,8 +116,11 @@ def run_reference(graph: Graph, stored: Sequence[np.ndarray], jobs: int = 1, kee
     chunk = int(max(1, min(256, CHUNK_BYTES // max(1, each), -(-samples // jobs) if samples else 1)))
     parts = [{n: x[at : at + chunk] for n, x in zip(graph.inputs, stored, strict=True)}
              for at in range(0, max(1, samples), chunk)]
-    with ThreadPoolExecutor(jobs) as pool:
-        made = list(pool.map(lambda part: reference.run(graph, part, keep=keep), parts))
+    made = []
+    with steps("running the reference", len(parts)) as done, ThreadPoolExecutor(jobs) as pool:
+        for outputs in pool.map(lambda part: reference.run(graph, part, keep=keep), parts):
+            made.append(outputs)
+            done(1)
     return {k: np.concatenate([m[k] for m in made]) for k in made[0]}
 
 
