@@ -122,10 +122,10 @@ def fingerprint(graph: Graph) -> str:
     """SHA-256 of the canonical float graph: structure, attributes and weights."""
     digest = hashlib.sha256()
     for node in graph.nodes:
-        digest.update(repr((node.op, node.inputs, node.outputs, node.attrs)).encode())
+        digest.update(repr((node.op, node.inputs, node.outputs, node.attrs)).encode("utf-8", "backslashreplace"))
     for name in sorted(graph.tensors):
         t = graph[name]
-        digest.update(repr((name, t.shape, t.dtype)).encode())
+        digest.update(repr((name, t.shape, t.dtype)).encode("utf-8", "backslashreplace"))
         if t.const is not None:
             digest.update(t.const.tobytes())
     return digest.hexdigest()

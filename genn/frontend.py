@@ -7,6 +7,7 @@ products with a constant matrix, and what has no meaning at inference.  Everythi
 
 from __future__ import annotations
 
+import keyword
 import operator
 import re
 from collections.abc import Callable, Iterable
@@ -238,8 +239,7 @@ class Builder:
 def import_graph(exported: ExportedProgram, name: str) -> Graph:
     """The program as a float32 Graph in torch's layout; ModelError names everything that stands in the way."""
     refuse_dynamic(exported)
-    with quiet():
-        program = _decompose(exported.run_decompositions({}))
+    program = _decompose(_functional(exported))
     graph = Graph(name)
     signature = program.graph_signature
     kinds = {spec.arg.name: spec for spec in signature.input_specs if hasattr(spec.arg, "name")}
@@ -262,6 +262,22 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
     return graph.verify()
 
 
+def _functional(exported: ExportedProgram) -> ExportedProgram:
+    """The program without in-place operators.  Torch writes Python source for this, which some layers' names break."""
+    try:
+        with quiet():
+            return exported.run_decompositions({})
+    except Exception as error:
+        names = {part for key in exported.state_dict for part in key.split(".")}
+        odd = sorted(n for n in names if keyword.iskeyword(n) or not (n.isidentifier() or n.isdigit()))
+        if not odd or not isinstance(error, (SyntaxError, ValueError, TypeError, AttributeError)):
+            raise
+        raise ModelError(
+            f"torch.export cannot handle layers or parameters named {', '.join(map(repr, odd[:8]))}",
+            fix="rename them to Python identifiers that are no keywords",
+        ) from error
+
+
 def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
     if isinstance(spec.arg, ConstantArgument):
         return
@@ -272,6 +288,9 @@ def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
             f"graph input {node.name}",
             "export the model after .float()" if value.is_floating_point() else "compute it from a float input",
         )
+    if 0 in value.shape:
+        shape = tuple(value.shape)
+        raise ModelError(f"is empty ({shape})", f"graph input {node.name}", "give an example input of one sample")
     graph.inputs.append(graph.add(Tensor(node.name, tuple(value.shape))).name)
     builder.bind(node, Ref(graph.inputs[-1]))
 

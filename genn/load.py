@@ -67,13 +67,13 @@ def load_model(
     place, colon, factory = spec.rpartition(":")
     if colon and place and factory:
         return _from_factory(place, factory, weights, input_shape)
-    if spec.endswith((".py", ".pt", ".pth", ".onnx", ".safetensors")) or "/" in spec:
+    if spec.endswith((".py", ".pt", ".pth", ".onnx", ".safetensors")) or "/" in spec or ":" in spec:
         fix = (
-            f"name the function that makes the model: {spec}:FUNCTION"
-            if spec.endswith(".py")
+            f"name the function that makes the model: {spec.rstrip(':')}:FUNCTION"
+            if spec.endswith((".py", ".py:"))
             else ("give file.py:factory (with --weights) or a .pt2 written by torch.export.save")
         )
-        raise UsageError("this does not name a model", spec, fix)
+        raise UsageError(f"{spec!r} does not name a model", fix=fix)
     if weights is not None:
         suite.entry(spec)
         raise UsageError("--weights does not go with a model of the suite", spec, "leave it out")
@@ -181,7 +181,8 @@ def _run(function: Callable[[], Any], where: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
-        theirs = [f for f in frames if "-packages/" not in f.filename and f.filename != __file__]
+        ours = (__file__, importlib.__file__)
+        theirs = [f for f in frames if "-packages/" not in f.filename and f.filename not in ours]
         line = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
         missing = isinstance(error, ModuleNotFoundError)
         raise ModelError(

@@ -6,12 +6,16 @@ Kept apart from the import so that each is read in one sitting.
 from __future__ import annotations
 
 import copy
+import io
+import logging
 import operator
 import re
+import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from genn.errors import GennError, ModelError
 from genn.ir import Source
 
 _TORCH = str(Path(torch.__file__).resolve().parent)
+_PYTHON = sysconfig.get_path("stdlib")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -33,9 +38,10 @@ def trace(module: nn.Module, example_inputs: Any) -> ExportedProgram:
     copied = copy.deepcopy(module).cpu().eval()
     if any(p.is_floating_point() and p.dtype != torch.float32 for p in [*copied.parameters(), *copied.buffers()]):
         copied = copied.float()
+    said = io.StringIO()
     try:
-        with torch.no_grad(), quiet():
-            return torch.export.export(copied, args, kwargs)
+        with torch.no_grad(), quiet(), redirect_stderr(said):  # torch prints graphs before it raises
+            exported = torch.export.export(copied, args, kwargs)
     except (GennError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -46,6 +52,8 @@ def trace(module: nn.Module, example_inputs: Any) -> ExportedProgram:
             f"{type(module).__name__} ({frame[0]}:{frame[1]})" if frame else type(module).__name__,
             "the forward function must not branch on values, and the example input must fit it",
         ) from error
+    sys.stderr.write(said.getvalue())
+    return exported
 
 
 def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -74,11 +82,17 @@ def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without torch's warnings about its own deprecated internals."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
+    """Without torch's warnings about its own deprecated internals, and without what it logs before it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def refuse_dynamic(exported: ExportedProgram) -> None:
@@ -125,7 +139,9 @@ def source_of(node: fx.Node) -> Source:
 def _user_frame(trace_text: str) -> tuple[str, int] | None:
     for file, line in reversed(_FRAME.findall(trace_text)):
         path = file.replace("\\", "/")
-        if not (path.startswith((_TORCH, "<")) or "-packages/torch/" in path or path.endswith("/genn/tracing.py")):
+        torchs = path.startswith((_TORCH, "<")) or "-packages/torch/" in path
+        pythons = path.startswith(f"{_PYTHON}/") and "-packages/" not in path
+        if not (torchs or pythons or path.endswith("/genn/tracing.py")):
             return Path(path).name, int(line)
     return None
 
