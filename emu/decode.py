@@ -44,6 +44,7 @@ _FIXED = {
     "svc": "svc",
     "bkpt": "bkpt",
     "udf": "udf",
+    "trap": "udf",
     "clrex": "exclusive",
     "pld": "pld",
     "pldw": "pld",
@@ -201,7 +202,9 @@ def _describe(md: Any, raw: Any) -> Insn:
     for o in operands:
         if o.type == _arm.ARM_OP_MEM:
             address_regs |= {md.reg_name(r) for r in (o.mem.base, o.mem.index) if r}
-    if kind.startswith(("ldm", "stm", "vldm", "vstm")) and regs:
+    if name in ("push", "pop", "vpush", "vpop"):
+        address_regs.add("sp")
+    elif kind.startswith(("ldm", "stm", "vldm", "vstm")) and regs:
         address_regs.add(regs[0])
     writes = frozenset(md.reg_name(r) for r in raw.regs_access()[1])
     fp_reads = fp_writes = _NONE
@@ -211,7 +214,9 @@ def _describe(md: Any, raw: Any) -> Insn:
         fp_reads = _singles(regs if compare or kind == "fp_mla" else regs[1:])
     elif kind == "vstr":
         fp_reads = _singles(regs[:1])
-    elif kind == "fp_mov":
+    elif kind == "vstm":
+        fp_reads = _singles(regs if name == "vpush" else regs[1:])
+    elif kind == "fp_mov" and (len(regs) < 3 or not _singles(regs[:1])):
         fp_reads = _singles(regs[1:])
     return Insn(
         raw.address,

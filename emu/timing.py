@@ -16,9 +16,12 @@ from .errors import EmuError
 
 _FOLDER = Path(__file__).parent / "timing"
 _LOADS = frozenset({"ldr"})
-_BEHIND_A_LOAD = frozenset({"ldr", "str", "str_reg"})
+# not "str": with an immediate offset it takes one cycle in any case, LDR R0,[R1,R2]; STR R0,[R3,#20] three together
+_BEHIND_A_LOAD = frozenset({"ldr", "str_reg"})
 _COMPUTES = frozenset({"alu", "mul", "mla", "mull", "mlal", "div", "simd", "sat"})
-_ADDRESSES = frozenset({"ldr", "str", "str_reg", "ldrd", "strd", "ldm", "stm", "vldr", "vstr", "vldm", "vstm"})
+_ADDRESSES = frozenset(
+    "ldr ldr_pc str str_reg ldrd strd ldm ldm_pc stm push pop pop_pc tbb exclusive vldr vstr vldm vstm".split()
+)
 
 
 @dataclass(frozen=True)
