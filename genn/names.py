@@ -13,7 +13,13 @@ KEYWORDS = (
     "protected virtual bool true false try catch throw using "
 )
 C_KEYWORDS = frozenset(KEYWORDS.split())
-RESERVED = frozenset({"genn", "main", "build", "int8_t", "int16_t", "int32_t", "uint8_t", "uint16_t", "uint32_t"})
+HEADERS = (  # of the C library, which a network's NAME.h would hide
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
+    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype unistd"
+)
+RESERVED = frozenset(
+    {"genn", "main", "build", "int8_t", "int16_t", "int32_t", "uint8_t", "uint16_t", "uint32_t", *HEADERS.split()}
+)
 
 
 def check_name(name: str) -> str:
@@ -23,7 +29,7 @@ def check_name(name: str) -> str:
         raise UsageError(
             f"{name!r} cannot be the name of a network",
             "--name",
-            "use up to 40 letters, digits and underscores, starting with a letter, and no C keyword",
+            "use up to 40 letters, digits and underscores, starting with a letter, and no word of C",
         )
     return name
 
@@ -41,5 +47,5 @@ def identifier(text: str, fallback: str = "net") -> str:
 def comment(text: str, limit: int = 120) -> str:
     """``text`` made safe inside a C comment: printable ASCII, no comment marks, trigraphs or line continuations."""
     safe = "".join(c if " " <= c <= "~" else "?" for c in text)
-    safe = safe.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("??", "? ?")
+    safe = safe.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."

@@ -130,7 +130,7 @@ def run_torch(module: Any, manifest: Manifest, given: Mapping[str, np.ndarray]) 
 
     exported = hasattr(module, "graph_signature")
     call = module.module() if exported else module
-    was = bool(getattr(call, "training", False))
+    was = not exported and bool(getattr(call, "training", False))  # an exported program has one mode
     if not exported:
         call.eval()
 
