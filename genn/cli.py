@@ -6,20 +6,50 @@ Exit codes: 0 ok, 1 a check failed, 2 usage, 3 model, 4 toolchain or build, 5 fi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 import genn
-from genn.errors import CheckFailed, GennError, UsageError
+from genn import progress
+from genn.errors import CheckFailed, GennError, ModelError, UsageError
 
-MODEL_HELP = """MODEL is a name of the benchmark suite (genn models), file.py:factory or package.module:factory, or a .pt2 from
-torch.export.  A factory is Python code and is run; a .pt2 or weights file is not trusted unless you say --trust-model."""
+CONVERT_HELP = """MODEL is a name of the benchmark suite (genn models), file.py:factory or package.module:factory, or a
+.pt2 from torch.export.  A factory is Python code and is run; a .pt2 or weights file is not trusted unless you say
+--trust-model.
+
+\b
+Examples:
+  genn convert mnist-cnn -o out --scheme int8
+  genn convert net.py:make --weights net.safetensors -o out --input-shape 1,1,28,28
+  genn convert net.pt2 -o out --scheme int16 --calibrate typical.npz -t nucleo-f411re"""
+VERIFY_HELP = """\b
+Examples:
+  genn verify out
+  genn verify out --model net.py:make --weights net.safetensors --data test.npz
+  genn verify out --on host,emu,qemu --layers"""
+EMULATE_HELP = """\b
+Examples:
+  genn emulate out -t nucleo-f411re
+  genn emulate out --input test.npz --samples 10 --json -"""
+FOOTPRINT_HELP = """\b
+Examples:
+  genn footprint out -t nucleo-f411re --by symbol
+  genn footprint out --budget flash=64K,ram=16K
+  genn footprint out --diff before/build/nucleo-f411re/net.elf"""
+
+
+# What the system may refuse at any moment, and is no mistake of ours.
+_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 
 
 class Group(click.Group):
@@ -41,12 +71,25 @@ def cli(debug: bool) -> None:
     """
 
 
+def _output(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse at once what cannot be written to, not after minutes of work."""
+    if value is None:
+        return None
+    if not value or Path(value).is_dir():
+        raise UsageError(f"{value!r} is no name of a file", option.opts[0], "give a file, or - for standard output")
+    if value == "-" and "-" in (ctx.params.get("json_to"), ctx.params.get("csv_to")):
+        raise UsageError("only one of --json and --csv can go to standard output", fix="give the other one a file")
+    return value
+
+
 def json_option(f: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "json_to", metavar="F", help="Write the result as JSON to file F; - is standard output.")(f)
+    text = "Write the result as JSON to file F; - is standard output."
+    return click.option("--json", "json_to", metavar="F", callback=_output, help=text)(f)
 
 
 def csv_option(f: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--csv", "csv_to", metavar="F", help="Write the table as CSV to file F; - is standard output.")(f)
+    text = "Write the table as CSV to file F; - is standard output."
+    return click.option("--csv", "csv_to", metavar="F", callback=_output, help=text)(f)
 
 
 def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
@@ -54,44 +97,98 @@ def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
     return click.option("-t", "--target", default=default, metavar="TARGET", help=text)
 
 
-def emit(report: Any, json_to: str | None, csv_to: str | None = None) -> None:
+def opt_option(f: Callable[..., Any]) -> Callable[..., Any]:
+    kinds = click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os"])
+    return click.option("--opt", type=kinds, default="-O2", show_default=True, help="Optimisation of the firmware.")(f)
+
+
+def emit(report: Any, json_to: str | None = None, csv_to: str | None = None) -> None:
     """Print a Report, or write it where the user asked; a failed check ends with exit code 1."""
     from genn.atomic import atomic_write
 
+    shown = False
     for to, content in ((json_to, report.json), (csv_to, report.csv)):
         if to == "-":
-            click.echo(content(), nl=False)
-        elif to:
-            atomic_write(Path(to), content().encode())
-    if "-" not in (json_to, csv_to):
+            write_out(content())
+            shown = True
+        elif to is not None:
+            atomic_write(Path(to), content())
+    if not shown and sys.stdout.isatty():
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else 140
-        report.print(Console(width=width, highlight=False))
+        report.print(Console(highlight=False))
+    elif not shown:
+        plain = str(report)
+        write_out(plain if "utf" in (sys.stdout.encoding or "").lower() else plain.replace("\u2500", "-"))
     if not report.ok:
         raise CheckFailed(report.failure or "a check failed")
 
 
-@cli.command(epilog=MODEL_HELP)
+def write_out(text: str) -> None:
+    """Write to standard output.  Nobody reading on is no mistake; a full disk is one."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    except OSError as error:
+        _drop_stdout()
+        raise UsageError(f"cannot be written: {error.strerror}", "standard output") from None
+
+
+def _drop_stdout() -> None:
+    """Let what is still buffered go nowhere, so that Python does not complain about it at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@cli.command(epilog=CONVERT_HELP)
 @click.argument("model")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the generated C.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory: .safetensors, or a state dict .pt.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Weights for a factory: .safetensors, or a state dict .pt."
+)
 @click.option("--scheme", type=click.Choice(["float32", "int16", "int8"]), default="float32", show_default=True)
-@click.option("--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-              help="Leave stored zeros out: where worthwhile, everywhere, nowhere.")
+@click.option(
+    "--sparse",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Leave stored zeros out: where worthwhile, everywhere, nowhere.",
+)
 @click.option("--calibrate", metavar="X.npz", help="Typical real inputs, .npz or .npy; int16 and int8 need them.")
 @target_option(None, "  Refuses a network that cannot fit it.")
 @click.option("-n", "--name", help="Name of the network in C; default net.", default="net")
-@click.option("--input-shape", multiple=True, metavar="1,1,28,28", help="Shape of an input, where the factory gives no example.")
-@click.option("--sensor", metavar="TYPE:SCALE[:OFFSET]", help="Add an integer-only conversion of sensor values (u8 s8 u16 s16).")
-@click.option("--vectors", type=click.IntRange(1, 1000), default=4, show_default=True, help="Test vectors that travel along.")
+@click.option(
+    "--input-shape", multiple=True, metavar="1,1,28,28", help="Shape of an input, where the factory gives no example."
+)
+@click.option(
+    "--sensor", metavar="TYPE:SCALE[:OFFSET]", help="Add an integer-only conversion of sensor values (u8 s8 u16 s16)."
+)
+@click.option(
+    "--vectors", type=click.IntRange(1, 1000), default=4, show_default=True, help="Test vectors that travel along."
+)
 @click.option("--trust-model", is_flag=True, help="Load a .pt2 with all its pickled members, which may run code.")
 @click.option("--force", is_flag=True, help="Overwrite generated files that were edited.")
 @click.option("-v", "--verbose", is_flag=True, help="Print bits and the accumulator proof of each layer.")
 @json_option
-def convert(model: str, out: Path, weights: Path | None, scheme: str, sparse: str, calibrate: str | None, target: str | None,
-            name: str, input_shape: tuple[str, ...], sensor: str | None, vectors: int, trust_model: bool, force: bool,
-            verbose: bool, json_to: str | None) -> None:
+def convert(
+    model: str,
+    out: Path,
+    weights: Path | None,
+    scheme: str,
+    sparse: str,
+    calibrate: str | None,
+    target: str | None,
+    name: str,
+    input_shape: tuple[str, ...],
+    sensor: str | None,
+    vectors: int,
+    trust_model: bool,
+    force: bool,
+    verbose: bool,
+    json_to: str | None,
+) -> None:
     """Convert a trained network to a folder of C."""
     from genn.names import check_name
     from genn.runs import convert_model
@@ -99,8 +196,18 @@ def convert(model: str, out: Path, weights: Path | None, scheme: str, sparse: st
 
     check_name(name)
     board = load_target(target) if target else None
-    made = convert_model(model, weights, scheme, calibrate, sparse=sparse, name=name, input_shape=input_shape, sensor=sensor,
-                         vectors=vectors, trust=trust_model)
+    made = convert_model(
+        model,
+        weights,
+        scheme,
+        calibrate,
+        sparse=sparse,
+        name=name,
+        input_shape=input_shape,
+        sensor=sensor,
+        vectors=vectors,
+        trust=trust_model,
+    )
     if board is not None:
         made.check_fits(board)
     made.save(out, force=force)
@@ -109,11 +216,13 @@ def convert(model: str, out: Path, weights: Path | None, scheme: str, sparse: st
     emit(report, json_to)
 
 
-@cli.command()
+@cli.command(epilog=VERIFY_HELP)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--model", "spec", help="Compare with this PyTorch model too (suite models are found by themselves).")
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights for --model.")
-@click.option("--data", "data_file", metavar="X.npz", help="Real inputs, .npz or .npy; y or labels in a .npz gives accuracy.")
+@click.option(
+    "--data", "data_file", metavar="X.npz", help="Real inputs, .npz or .npy; y or labels in a .npz gives accuracy."
+)
 @click.option("--on", default="host", show_default=True, help="Runners, separated by commas: host, emu, qemu.")
 @target_option("cortex-m0plus", "  For --on emu.")
 @click.option("--layers", is_flag=True, help="Compare every layer, and name the first that differs.")
@@ -122,46 +231,89 @@ def convert(model: str, out: Path, weights: Path | None, scheme: str, sparse: st
 @click.option("--sanitize", is_flag=True, help="Build the host C with AddressSanitizer and UBSan.")
 @click.option("--trust-model", is_flag=True, help="As for convert, for --model.")
 @json_option
-def verify(directory: Path, spec: str | None, weights: Path | None, data_file: str | None, on: str, target: str, layers: bool,
-           samples: int | None, jobs: int | None, sanitize: bool, trust_model: bool, json_to: str | None) -> None:
+def verify(
+    directory: Path,
+    spec: str | None,
+    weights: Path | None,
+    data_file: str | None,
+    on: str,
+    target: str,
+    layers: bool,
+    samples: int | None,
+    jobs: int | None,
+    sanitize: bool,
+    trust_model: bool,
+    json_to: str | None,
+) -> None:
     """Compare PyTorch, the NumPy reference and the C of DIRECTORY, byte for byte."""
-    from genn.runs import verify_report
+    from genn.runs import parse_runners, verify_report
 
-    report = verify_report(directory, spec, weights, data_file, on=tuple(on.split(",")), target=target, layers=layers,
-                           samples=samples, jobs=jobs, sanitize=sanitize, trust=trust_model)
+    report = verify_report(
+        directory,
+        spec,
+        weights,
+        data_file,
+        on=parse_runners(on),
+        target=target,
+        layers=layers,
+        samples=samples,
+        jobs=jobs,
+        sanitize=sanitize,
+        trust=trust_model,
+    )
     emit(report, json_to)
 
 
-@cli.command()
+@cli.command(epilog=EMULATE_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
-@target_option("cortex-m0plus")
+@target_option(None, "  Default cortex-m0plus, or the one that the ELF was built for.")
 @click.option("--input", "input_file", metavar="X.npz", help="Real inputs; default is the first test vector.")
 @click.option("--samples", type=click.IntRange(1), help="Run the first N samples of --input.")
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
-@click.option("--opt", default="-O2", show_default=True, help="Optimisation of the firmware's build.")
+@opt_option
 @click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit code 5.")
 @json_option
 @csv_option
-def emulate(path: Path, target: str, input_file: str | None, samples: int | None, timing: str | None, opt: str,
-            max_instructions: int | None, json_to: str | None, csv_to: str | None) -> None:
-    """Run the C as Thumb firmware: cycles for each layer, stack, outputs.  PATH is a converted folder."""
+def emulate(
+    path: Path,
+    target: str | None,
+    input_file: str | None,
+    samples: int | None,
+    timing: str | None,
+    opt: str,
+    max_instructions: int | None,
+    json_to: str | None,
+    csv_to: str | None,
+) -> None:
+    """Run the C as Thumb firmware: cycles for each layer, stack, outputs.  PATH: a converted folder or an ELF in it."""
     from genn.runs import emulate_report
 
-    emit(emulate_report(path, target, input_file, samples=samples, timing=timing, opt=opt, budget=max_instructions), json_to,
-         csv_to)
+    emit(
+        emulate_report(path, target, input_file, samples=samples, timing=timing, opt=opt, budget=max_instructions),
+        json_to,
+        csv_to,
+    )
 
 
-@cli.command()
+@cli.command(epilog=FOOTPRINT_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
 @target_option("nucleo-f411re", "  For a folder; an ELF is what it is.")
 @click.option("--by", type=click.Choice(["layer", "symbol", "section", "file"]), default="layer", show_default=True)
 @click.option("--diff", "old", type=click.Path(path_type=Path), help="Show the change against an older ELF or folder.")
 @click.option("--budget", metavar="flash=64K,ram=16K", help="Exit 1 when over.")
-@click.option("--opt", default="-O2", show_default=True, help="Optimisation of the firmware's build.")
+@opt_option
 @json_option
 @csv_option
-def footprint(path: Path, target: str, by: str, old: Path | None, budget: str | None, opt: str, json_to: str | None,
-              csv_to: str | None) -> None:
+def footprint(
+    path: Path,
+    target: str,
+    by: str,
+    old: Path | None,
+    budget: str | None,
+    opt: str,
+    json_to: str | None,
+    csv_to: str | None,
+) -> None:
     """Flash and RAM of the firmware, every byte accounted for.  PATH is a converted folder or an ELF."""
     from genn.runs import footprint_report
 
@@ -218,37 +370,96 @@ def doctor(json_to: str | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Entry point: every mistake of a user is one sentence and an exit code."""
     args = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in args
-    try:
-        cli.main(args=args, prog_name="genn", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
-        where = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        say(f"{error.format_message().rstrip('.')}{where}")
-        code = UsageError.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        say("interrupted")
-        code = 130
-    except GennError as error:
-        if debug:
-            traceback.print_exc()
-        say(str(error))
-        code = error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        say(f"a bug in genn: {type(error).__name__}: {error}; please report it with the output of genn --debug")
-        code = GennError.exit_code
+    _prepare_streams()
+    interrupts: list[int] = []
+    with _watched(interrupts):
+        code = _run(args, interrupts)
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            _drop_stdout()
     sys.exit(code)
 
 
+def _run(args: list[str], interrupts: list[int]) -> int:
+    """The command; its exit code.  ``interrupts`` is not empty when Ctrl-C came, whatever a library made of it."""
+    try:
+        progress.enable()
+        cli.main(args=args, prog_name="genn", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        text = error.format_message()
+        if text.startswith("Usage: "):  # no arguments at all
+            click.echo(text, err=True)
+        else:
+            where = (
+                f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+            )
+            say(f"{text.rstrip('.')}{where}")
+        return UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return 130
+    except SystemExit as error:  # click's, for a pipe that nobody reads; or a library's
+        return error.code if isinstance(error.code, int) else 0
+    except Exception as error:
+        if interrupts:
+            say("interrupted")
+            return 130
+        if "--debug" in args:
+            traceback.print_exc()
+        if isinstance(error, GennError):
+            say(str(error))
+            return error.exit_code
+        if isinstance(error, MemoryError):
+            say("there is not enough memory here for this; use fewer samples or a smaller network")
+            return ModelError.exit_code
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            place = f"{error.filename}: " if error.filename else ""
+            say(f"{place}the system refused: {error.strerror}; make room or choose another place")
+            return UsageError.exit_code
+        said = f"a bug in genn: {type(error).__name__}: {error}"
+        say(f"{said}; please report it with the output of genn --debug {' '.join(args)}")
+        return GennError.exit_code
+
+
+def _prepare_streams() -> None:
+    """Streams that can take any text: closed ones are replaced, and no letter is beyond them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _watched(interrupts: list[int]) -> Iterator[None]:
+    """Inside, Ctrl-C is noted and raised: a library that swallows or renames KeyboardInterrupt hides nothing."""
+
+    def note(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def say(message: str) -> None:
-    click.echo(f"genn: {message}", err=True)
+    """One message on standard error, with nothing in it that could steer a terminal."""
+    from genn.report import printable
+
+    lines = [printable(line.expandtabs()) for line in f"genn: {message}".split("\n")]
+    with contextlib.suppress(OSError):
+        click.echo("\n".join(lines), err=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 
 @dataclass
 class Table:
-    """Rows under column names.  Numbers are right-aligned; None prints as nothing; ``total`` is set apart at the end."""
+    """Rows under column names.  Numbers are right-aligned; None prints as nothing; ``total`` is set apart below."""
 
     title: str
     columns: Sequence[str]
@@ -41,7 +41,7 @@ class Report:
 
     def json(self) -> str:
         """The document as JSON text, ending in a newline."""
-        return json.dumps(self.data, indent=1, default=_plain) + "\n"
+        return json.dumps(_finite(self.data), indent=1, allow_nan=False, default=_plain) + "\n"
 
     def csv(self) -> str:
         """The first table as CSV."""
@@ -59,35 +59,52 @@ class Report:
         atomic_write(Path(path), self.json().encode())
 
     def __str__(self) -> str:
-        """The tables as plain text."""
+        """The tables as plain text, without colour, 140 columns wide."""
         from rich.console import Console
 
         out = io.StringIO()
-        self.print(Console(file=out, width=140, no_color=True))
-        return out.getvalue()
+        self.print(Console(file=out, width=140, force_terminal=False, color_system=None))
+        return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
     def print(self, console: Any) -> None:
-        """Print tables and closing lines on a rich console."""
+        """Print tables and closing lines on a rich console.  No text is read as markup: names come from models."""
         from rich import box
-        from rich.markup import escape
         from rich.table import Table as RichTable
+        from rich.text import Text
+
+        def cells(row: Sequence[Any]) -> list[Text]:
+            return [Text(text(value)) for value in row]
 
         for t in self.tables:
-            wide = RichTable(title=escape(t.title) if t.title else None, title_justify="left", box=box.SIMPLE_HEAD,
-                             show_footer=False, pad_edge=False, title_style="bold")
+            title = Text(printable(t.title)) if t.title else None
+            wide = RichTable(
+                title=title,
+                title_justify="left",
+                box=box.SIMPLE_HEAD,
+                show_footer=False,
+                pad_edge=False,
+                title_style="bold",
+            )
             for i, name in enumerate(t.columns):
                 numeric = any(isinstance(r[i], int | float | np.number) for r in t.rows)
-                wide.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+                wide.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
             for row in t.rows:
-                wide.add_row(*(escape(text(v)) for v in row))
+                wide.add_row(*cells(row))
             if t.total:
                 wide.add_section()
-                wide.add_row(*(escape(text(v)) for v in t.total), style="bold")
+                wide.add_row(*cells(t.total), style="bold")
             console.print(wide)
             if t.note:
-                console.print(escape(t.note), style="dim", highlight=False)
+                console.print(Text(t.note), style="dim")
         for line in self.lines:
-            console.print(escape(line), highlight=False, soft_wrap=True)
+            console.print(Text(printable(line)), soft_wrap=True)
+
+
+def printable(string: str) -> str:
+    """``string`` with what could steer a terminal (escapes, line breaks, reversed text) written as an escape."""
+    if string.isprintable():
+        return string
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in string)
 
 
 def text(value: Any) -> str:
@@ -99,21 +116,29 @@ def text(value: Any) -> str:
     if isinstance(value, int | np.integer):
         return f"{int(value):,}"
     if isinstance(value, float | np.floating):
-        return f"{float(value):,.0f}" if abs(value) >= 10_000 else f"{float(value):.4g}"
-    return str(value)
+        number = float(value)
+        return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:.4g}"
+    return printable(str(value))
 
 
 def shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
+def _finite(value: Any) -> Any:
+    """``value`` with null for NaN and infinity, which JSON has no number for."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_finite(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.integer):
         return int(value)
-    if isinstance(value, np.floating):
-        return float(value)
-    if isinstance(value, np.ndarray):
-        return value.tolist()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -6,7 +6,9 @@ Torch is imported only inside the functions that read a model.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,14 @@ import numpy as np
 
 from genn import data
 from genn.errors import UsageError
+from genn.progress import steps
 from genn.report import Report, Table
 from genn.target import Target, load_target
 
 if TYPE_CHECKING:
     from genn.api import Model
 
+RUNNERS = ("host", "emu", "qemu")
 CALIBRATION_SAMPLES = 256  # of a suite model, when the user gives none
 
 
@@ -30,30 +34,82 @@ def parse_shape(text: str) -> tuple[int, ...]:
         if not shape or min(shape) < 1:
             raise ValueError
     except ValueError:
-        raise UsageError(f"{text!r} is no shape", "--input-shape", "use positive numbers with commas, as in 1,1,28,28") from None
+        raise UsageError(
+            f"{text!r} is no shape", "--input-shape", "use positive numbers with commas, as in 1,1,28,28"
+        ) from None
     return shape
 
 
-def convert_model(spec: str, weights: Path | None = None, scheme: str = "float32", calibrate: str | None = None, *,
-                  sparse: str = "auto", name: str = "net", input_shape: Sequence[str] = (), sensor: str | None = None,
-                  vectors: int = 4, trust: bool = False) -> Model:
+def parse_runners(text: str) -> list[str]:
+    """``host,emu`` as a list without repetition, each one of RUNNERS."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in RUNNERS:
+            near = difflib.get_close_matches(name.lower(), RUNNERS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"there is no runner {name!r}", "--on", f"{hint}use {', '.join(RUNNERS)}")
+    if not names:
+        raise UsageError("no runner is named", "--on", f"use {', '.join(RUNNERS)}")
+    return list(dict.fromkeys(names))
+
+
+@contextmanager
+def _named(what: str, name: str) -> Iterator[None]:
+    """Errors about ``what`` name the user's file or option instead."""
+    try:
+        yield
+    except UsageError as error:
+        if error.where != what:
+            raise
+        raise UsageError(error.what, name, error.fix) from None
+
+
+def convert_model(
+    spec: str,
+    weights: Path | None = None,
+    scheme: str = "float32",
+    calibrate: str | None = None,
+    *,
+    sparse: str = "auto",
+    name: str = "net",
+    input_shape: Sequence[str] = (),
+    sensor: str | None = None,
+    vectors: int = 4,
+    trust: bool = False,
+) -> Model:
     """Load MODEL, read or find its calibration data, and convert it."""
     from genn import suite
-    from genn.api import convert
-    from genn.load import load_model
 
+    shapes = [parse_shape(s) for s in input_shape] or None
     known = spec in suite.MODELS
+    if shapes and (known or spec.endswith(".pt2")):
+        raise UsageError("--input-shape is for factories; this model has its shapes", spec, "leave it out")
     arrays: Any = None
-    if calibrate:
+    if calibrate is not None:
         arrays, _ = data.load(calibrate, "--calibrate")
     elif known and scheme != "float32":
         arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
     elif scheme != "float32":
-        raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", "give a .npz or .npy of typical real inputs")
-    loaded = load_model(spec, weights, trust, [parse_shape(s) for s in input_shape] or None)
+        fix = "give a .npz or .npy of typical real inputs"
+        raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", fix)
     chosen = suite.samples(spec)[0][:vectors] if known else arrays
-    made = convert(loaded.model, loaded.example_inputs, scheme, arrays, sparse=sparse, name=name, sensor=sensor,
-                   vectors=vectors, vector_data=chosen)
+    with steps("loading the model"):
+        from genn.api import convert
+        from genn.load import load_model
+
+        loaded = load_model(spec, weights, trust, shapes)
+    with steps("converting"), _named("calibration", f"--calibrate {calibrate}"):
+        made = convert(
+            loaded.model,
+            loaded.example_inputs,
+            scheme,
+            arrays,
+            sparse=sparse,
+            name=name,
+            sensor=sensor,
+            vectors=vectors,
+            vector_data=chosen,
+        )
     if known:
         made.manifest["options"]["suite"] = spec  # so that verify finds the module and its samples
     return made
@@ -71,54 +127,127 @@ def _stored_inputs(folder: Path, inputs: Any, samples: int | None) -> list[np.nd
     manifest = read_manifest(folder)
     if inputs is None:
         return [x[: samples or 1] for x in read_vectors(folder, manifest)[0]]
-    arrays = data.load(inputs, "--input")[0] if isinstance(inputs, str | Path) else inputs
-    shapes = [v.torch_shape for v in manifest.inputs]
-    real = data.match(arrays, [v.name for v in manifest.inputs], shapes, "--input")
-    return [x[:samples] for x in manifest.encode(real)]
+    named = isinstance(inputs, str | Path)
+    arrays = data.load(inputs, "--input")[0] if named else inputs
+    return [x[:samples] for x in manifest.encode(arrays, f"--input {inputs}" if named else "input")]
 
 
-def emulate_report(path: str | Path, target: str | Target = "cortex-m0plus", inputs: Any = None, *, samples: int | None = None,
-                   timing: str | None = None, opt: str = "-O2", budget: int | None = None) -> Report:
-    """Run a converted folder as Thumb firmware; cycles, instructions and cycles per MAC by layer."""
+def emulate_report(
+    path: str | Path,
+    target: str | Target | None = None,
+    inputs: Any = None,
+    *,
+    samples: int | None = None,
+    timing: str | None = None,
+    opt: str = "-O2",
+    budget: int | None = None,
+) -> Report:
+    """Run a converted folder, or the ELF built from it, as firmware: cycles, instructions, cycles per MAC by layer."""
     from genn.build import build_firmware
-    from genn.emulate import emulate
+    from genn.emulate import emulate, project_of
+    from genn.manifest import read_raw
 
-    path, board = Path(path), _target(target)
-    if not path.is_dir():
-        raise UsageError("it is no folder that genn convert wrote", str(path), "python -m emu runs any ELF")
-    stored = _stored_inputs(path, inputs, samples)
-    run = emulate(path, board, stored, timing=timing, elf=build_firmware(path, board, opt=opt), budget=budget)
-    rows = [[x.index, x.name, x.op, x.macs or None, x.cycles, x.instructions, x.cycles_per_mac,
-             x.cycles / board.clock_hz * 1e3] for x in run.layers]
-    rows.append(["", "(between layers)", "", None, run.other.cycles, run.other.instructions, None,
-                 run.other.cycles / board.clock_hz * 1e3])
+    folder, elf = Path(path), None
+    if folder.is_file():
+        elf, found = folder, project_of(folder)
+        if found is None:
+            fix = "give that folder, or run this one alone with python -m emu"
+            raise UsageError("it does not lie in the folder that genn convert wrote", str(path), fix)
+        folder = found
+        target = target or elf.resolve().parent.name  # build/TARGET/NAME.elf
+    board = _target(target or "cortex-m0plus")
+    title = str(read_raw(folder)["name"])
+    stored = _stored_inputs(folder, inputs, samples)
+    if elf is None:
+        with steps("compiling the firmware"):
+            elf = build_firmware(folder, board, opt=opt)
+    with steps("running the firmware"):
+        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget)
+    rows = [
+        [
+            x.index,
+            x.name,
+            x.op,
+            x.macs or None,
+            x.cycles,
+            x.instructions,
+            x.cycles_per_mac,
+            x.cycles / board.clock_hz * 1e3,
+        ]
+        for x in run.layers
+    ]
+    rows.append(
+        [
+            "",
+            "(between layers)",
+            "",
+            None,
+            run.other.cycles,
+            run.other.instructions,
+            None,
+            run.other.cycles / board.clock_hz * 1e3,
+        ]
+    )
     macs = sum(x.macs for x in run.layers)
-    total = ["", "total", "", macs or None, run.cycles, run.instructions, round(run.cycles / macs, 3) if macs else None,
-             run.cycles / board.clock_hz * 1e3]
-    columns = ["#", "layer", "operator", "MACs", "cycles", "instructions", "cycles/MAC", f"ms at {board.clock_hz / 1e6:g} MHz"]
-    lines = [f"{run.timing} timing ({run.tier}); mean of {run.samples} inference{'s' if run.samples > 1 else ''}; "
-             f"{run.seconds_at_clock * 1e3:.4g} ms at {board.clock_hz / 1e6:g} MHz",
-             f"stack: {run.stack_bytes:,} B used at most"]
+    total = [
+        "",
+        "total",
+        "",
+        macs or None,
+        run.cycles,
+        run.instructions,
+        round(run.cycles / macs, 3) if macs else None,
+        run.cycles / board.clock_hz * 1e3,
+    ]
+    columns = [
+        "#",
+        "layer",
+        "operator",
+        "MACs",
+        "cycles",
+        "instructions",
+        "cycles/MAC",
+        f"ms at {board.clock_hz / 1e6:g} MHz",
+    ]
+    lines = [
+        f"{run.timing} timing ({run.tier}); mean of {run.samples} inference{'s' if run.samples > 1 else ''}; "
+        f"{run.seconds_at_clock * 1e3:.4g} ms at {board.clock_hz / 1e6:g} MHz",
+        f"stack: {run.stack_bytes:,} B used at most",
+    ]
     lines += [f"note: {note}" for note in run.notes]
-    return Report("emulate", run.to_json(), [Table(f"{path.name} on {board.name}", columns, rows, total)], lines, result=run)
+    return Report(
+        "emulate", run.to_json(), [Table(f"{title} on {board.name}", columns, rows, total)], lines, result=run
+    )
 
 
 def _weigh(path: Path, target: str | Target, opt: str) -> Any:
     """The Footprint of a folder (its firmware built) or of an ELF, with the manifest of the folder it lies in."""
     from genn.build import build_firmware
+    from genn.emulate import project_of
     from genn.footprint import footprint
-    from genn.manifest import MANIFEST, read_raw
+    from genn.manifest import read_raw
 
     if path.is_dir():
-        return footprint(build_firmware(path, _target(target), opt=opt), read_raw(path))
+        with steps("compiling the firmware"):
+            elf = build_firmware(path, _target(target), opt=opt)
+        return footprint(elf, read_raw(path))
     if not path.exists():
-        raise UsageError("there is no such file or folder", str(path), "give a folder that genn convert wrote, or an ELF")
-    folder = next((p for p in path.resolve().parents if (p / MANIFEST).is_file() and p / "build" in path.resolve().parents), None)
+        raise UsageError(
+            "there is no such file or folder", str(path), "give a folder that genn convert wrote, or an ELF"
+        )
+    folder = project_of(path)
     return footprint(path, read_raw(folder) if folder else None)
 
 
-def footprint_report(path: str | Path, target: str | Target = "nucleo-f411re", *, by: str = "layer", old: Path | None = None,
-                     budget: str | None = None, opt: str = "-O2") -> Report:
+def footprint_report(
+    path: str | Path,
+    target: str | Target = "nucleo-f411re",
+    *,
+    by: str = "layer",
+    old: Path | None = None,
+    budget: str | None = None,
+    opt: str = "-O2",
+) -> Report:
     """Weigh a converted folder's firmware or any ELF; each view sums to the section headers."""
     from genn.footprint import GROUPS, parse_budget
 
@@ -128,13 +257,29 @@ def footprint_report(path: str | Path, target: str | Target = "nucleo-f411re", *
     document = found.to_json()
     if old is not None:
         before = _weigh(Path(old), target, opt)
-        rows = [[(b or a).name, a.flash if a else 0, b.flash if b else 0, (b.flash if b else 0) - (a.flash if a else 0),
-                 (b.ram if b else 0) - (a.ram if a else 0)] for a, b in found.diff(before, by)]
+        rows = [
+            [
+                (b or a).name,
+                a.flash if a else 0,
+                b.flash if b else 0,
+                (b.flash if b else 0) - (a.flash if a else 0),
+                (b.ram if b else 0) - (a.ram if a else 0),
+            ]
+            for a, b in found.diff(before, by)
+        ]
         total = ["total", before.flash, found.flash, found.flash - before.flash, found.ram - before.ram]
-        tables = [Table(f"{path.name} against {Path(old).name}", ["name", "flash before", "flash after", "flash +/-", "RAM +/-"],
-                        rows, total)]
-        document["diff"] = [dict(zip(("name", "flash_before", "flash_after", "flash_change", "ram_change"), r, strict=True))
-                            for r in rows]
+        tables = [
+            Table(
+                f"{path.resolve().name} against {Path(old).resolve().name}",
+                ["name", "flash before", "flash after", "flash +/-", "RAM +/-"],
+                rows,
+                total,
+            )
+        ]
+        document["diff"] = [
+            dict(zip(("name", "flash_before", "flash_after", "flash_change", "ram_change"), r, strict=True))
+            for r in rows
+        ]
     else:
         layered = by == "layer"
         columns = ["name", "kind", *(("code", "weights", "constants") if layered else ()), "flash", "RAM"]
@@ -144,39 +289,75 @@ def footprint_report(path: str | Path, target: str | Target = "nucleo-f411re", *
             parts = [e.code or None, e.weights or None, e.constants or None] if layered else []
             rows.append([e.name, GROUPS.get(e.group, e.group) + callers, *parts, e.flash, e.ram])
         total = ["total", "", *([None] * 3 if layered else []), found.flash, found.ram]
-        tables = [Table(f"{path.name}: {found.elf}", columns, rows, total)]
+        tables = [Table(f"{path.resolve().name}: {found.elf}", columns, rows, total)]
     report = Report("footprint", document, tables, result=found)
-    report.lines.append(f"flash {found.flash:,} B, RAM {found.ram:,} B (arena with input and output, .data, .bss, reserved stack)")
+    report.lines.append(
+        f"flash {found.flash:,} B, RAM {found.ram:,} B (arena with input and output, .data, .bss, reserved stack)"
+    )
     used = {"flash": found.flash, "ram": found.ram}
-    over = [f"{k} is {used[k]:,} B, {used[k] - limit:,} B over the budget of {limit:,} B"
-            for k, limit in limits.items() if used[k] > limit]
+    over = [
+        f"{k} is {used[k]:,} B, {used[k] - limit:,} B over the budget of {limit:,} B"
+        for k, limit in limits.items()
+        if used[k] > limit
+    ]
     if over:
         report.ok, report.failure = False, "; ".join(over)
     return report
 
 
-def verify_report(directory: Path, spec: str | None = None, weights: Path | None = None, data_file: str | None = None, *,
-                  on: Sequence[str] = ("host",), target: str = "cortex-m0plus", layers: bool = False,
-                  samples: int | None = None, jobs: int | None = None, sanitize: bool = False, trust: bool = False) -> Report:
+def verify_report(
+    directory: str | Path,
+    spec: str | None = None,
+    weights: Path | None = None,
+    data_file: str | None = None,
+    *,
+    on: Sequence[str] = ("host",),
+    target: str | Target = "cortex-m0plus",
+    layers: bool = False,
+    samples: int | None = None,
+    jobs: int | None = None,
+    sanitize: bool = False,
+    trust: bool = False,
+) -> Report:
     """Compare PyTorch (if the model is known), the reference and the C on each runner."""
     from genn import suite
-    from genn.load import load_model
-    from genn.manifest import read_raw
+    from genn.manifest import read_manifest
     from genn.verify import verify
 
-    manifest = read_raw(directory)
-    spec = spec or manifest.get("options", {}).get("suite")
+    manifest = read_manifest(directory)
+    board = _target(target)
+    if weights is not None and spec is None:
+        raise UsageError("--weights goes with --model, which is not given", fix="name the model that they belong to")
+    spec = spec or manifest.raw.get("options", {}).get("suite")
     arrays: Any = None
     labels = None
-    if data_file:
-        arrays, labels = data.load(data_file)
+    if data_file is not None:
+        loaded, labels = data.load(data_file)
+        arrays = manifest.match(loaded, f"--data {data_file}")
     elif spec in suite.MODELS:
         arrays, labels = suite.samples(spec)
-    module: Any = load_model(spec, weights, trust).model if spec else None
-    if module is not None and not hasattr(module, "forward"):
-        module = module.module()  # of an ExportedProgram
-    return verify(directory, arrays, labels=labels, module=module, on=on, target=target, layers=layers, samples=samples,
-                  jobs=jobs, sanitize=sanitize)
+    module: Any = None
+    if spec:
+        with steps("loading the model"):
+            from genn.load import load_model
+
+            module = load_model(spec, weights, trust, [v.torch_shape for v in manifest.inputs]).model
+    with steps("comparing"):
+        report = verify(
+            directory,
+            arrays,
+            labels=labels,
+            module=module,
+            on=on,
+            target=board,
+            layers=layers,
+            samples=samples,
+            jobs=jobs,
+            sanitize=sanitize,
+        )
+    if arrays is None:
+        report.lines.append("the inputs are random; --data X.npz compares on real ones")
+    return report
 
 
 def bench_verify_report(models: Sequence[str]) -> Report:
@@ -191,19 +372,32 @@ def targets_report() -> Report:
     from genn.target import list_targets
 
     boards = [load_target(name) for name in list_targets()]
-    rows = [[b.name, b.core + (" with FPU" if b.fpu else ""), b.clock_hz / 1e6,
-             sum(r.size for r in b.regions if r.kind == "flash") // 1024,
-             sum(r.size for r in b.regions if r.kind == "ram") // 1024, b.timing, b.description] for b in boards]
+    rows = [
+        [
+            b.name,
+            b.core + (" with FPU" if b.fpu else ""),
+            b.clock_hz / 1e6,
+            sum(r.size for r in b.regions if r.kind == "flash") // 1024,
+            sum(r.size for r in b.regions if r.kind == "ram") // 1024,
+            b.timing,
+            b.description,
+        ]
+        for b in boards
+    ]
     document = {"schema": 1, "targets": [dataclasses.asdict(b) for b in boards]}
-    return Report("targets", document, [Table("", ["target", "core", "MHz", "flash KiB", "RAM KiB", "timing", ""], rows)])
+    return Report(
+        "targets", document, [Table("", ["target", "core", "MHz", "flash KiB", "RAM KiB", "timing", ""], rows)]
+    )
 
 
 def ops_report() -> Report:
     """The registry: every operator, what it is, and the ATen overloads it takes."""
     from genn.ops import registry
 
-    rows = [[op.name, op.family, op.header, op.doc, ", ".join(a.removeprefix("aten.") for a in op.aten)]
-            for op in sorted(registry.values(), key=lambda op: (op.family, op.name))]
+    rows = [
+        [op.name, op.family, op.header, op.doc, ", ".join(a.removeprefix("aten.") for a in op.aten)]
+        for op in sorted(registry.values(), key=lambda op: (op.family, op.name))
+    ]
     keys = ("name", "family", "header", "doc", "aten")
     document = {"schema": 1, "operators": [dict(zip(keys, row, strict=True)) for row in rows]}
     return Report("ops", document, [Table("", ["operator", "family", "kernel", "what", "ATen"], rows)])
@@ -213,9 +407,14 @@ def models_report() -> Report:
     """The suite's models with size and accuracy."""
     from genn import suite
 
-    rows = [[e.name, "x".join(map(str, e.input_shape)), e.parameters, e.accuracy, e.description] for e in suite.MODELS.values()]
-    document = {"schema": 1, "models": [dict(zip(("name", "input", "parameters", "accuracy", "description"), r, strict=True))
-                                        for r in rows]}
+    rows = [
+        [e.name, "x".join(map(str, e.input_shape)), e.parameters, e.accuracy, e.description]
+        for e in suite.MODELS.values()
+    ]
+    document = {
+        "schema": 1,
+        "models": [dict(zip(("name", "input", "parameters", "accuracy", "description"), r, strict=True)) for r in rows],
+    }
     return Report("models", document, [Table("", ["model", "input", "parameters", "float accuracy %", ""], rows)])
 
 
@@ -227,7 +426,10 @@ def doctor_report() -> Report:
     rows = [[f.name, f.version or "missing", f.need, f.used_for, "" if f.ok else f.fix] for f in found]
     document = doctor.to_json(found)
     missing = [f.name for f in found if not f.ok and f.need == "required"]
-    return Report("doctor", document, [Table("", ["what", "version", "", "used for", "to do"], rows)],
-                  ok=not missing, failure=f"missing: {', '.join(missing)}")
-
-
+    return Report(
+        "doctor",
+        document,
+        [Table("", ["what", "version", "", "used for", "to do"], rows)],
+        ok=not missing,
+        failure=f"missing: {', '.join(missing)}",
+    )
