@@ -62,6 +62,9 @@
 #define GENN_NO_LIBCALL ((void)0)
 #endif
 
+/* At the end of a layer function: one that turns out to do nothing is still called, and has its symbol. */
+#define GENN_LAYER_END GENN_NO_LIBCALL
+
 /* Which bounds a fused clamp has. */
 #define GENN_CLAMP_LO 1
 #define GENN_CLAMP_HI 2

@@ -325,7 +325,7 @@ def _layer(p: CProject, layer: Layer) -> str:
         args = [f"&p{k}", *(_argument(p, layer, a) for a in call.args)]
         text, pad = f"    {call.function}(", " " * (len(call.function) + 5)
         out.append(text + _rows(args, pad, 116).strip().rstrip(",") + ");")
-    return "\n".join([*out, "}"])
+    return "\n".join([*out, "    GENN_LAYER_END;", "}"])
 
 
 def _argument(p: CProject, layer: Layer, arg: str) -> str:

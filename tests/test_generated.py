@@ -209,3 +209,18 @@ int main(void)
     assert np.array_equal(got, np.clip((np.arange(256) * mult + add) >> shift, t.q.qmin, t.q.qmax))
     exact = np.clip(real / float(t.q.scale) + t.q.zero_point, t.q.qmin, t.q.qmax)
     assert np.abs(got - exact).max() <= 0.5 + 257 * 2.0 ** -(shift + 1)
+
+
+def test_a_layer_that_does_nothing_is_still_a_layer(tmp_path: Path, need_tool) -> None:
+    """x - 0 in place compiles to nothing; the compiler must not drop the call and the linker the symbol."""
+    need_tool("arm-none-eabi-gcc")
+    import torch
+
+    class Nothing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x - 0.0) - torch.zeros(1, 3)
+
+    m = genn.convert(Nothing(), torch.randn(1, 3), name="net")
+    report = m.emulate("cortex-m0plus")
+    assert len(report.data["layers"]) == len(m.manifest["layers"])
+    m.footprint("cortex-m0plus")
