@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Image:
     symbols: list[Symbol]
     marks: list[tuple[int, str]] = field(default_factory=list)
     """Mapping symbols, sorted: (address, 't' Thumb code | 'd' data | 'a' Arm code)."""
+    file: bytes = field(default=b"", repr=False, compare=False)
+    """The whole ELF file, for who wants its debug information."""
 
     def __post_init__(self) -> None:
         self._by_name = {s.name: s for s in reversed(self.symbols)}
@@ -85,13 +88,23 @@ class Image:
                 ends = [a for a, _ in marks[1:]] + [high]
                 spans = [(a, e) for (a, k), e in zip(marks, ends, strict=True) if k == "t"]
             else:
-                spans = [
+                spans = _merged(
                     (s.address, min(s.address + s.size, high))
                     for s in self.symbols
                     if s.is_function and low <= s.address < high
-                ]
+                )
             out += [(a, segment.data[a - low : e - low]) for a, e in spans if e > a]
         return out
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if out and low < out[-1][1]:
+            out[-1] = out[-1][0], max(high, out[-1][1])
+        else:
+            out.append((low, high))
+    return out
 
 
 def load(source: str | Path | bytes) -> Image:
@@ -134,13 +147,16 @@ def _parse(data: bytes) -> Image:
         raise ElfError("not an executable: link it first")
     if phnum == 0 or phnum > 256 or phentsize != 32:
         raise ElfError("no usable program headers")
-    segments = []
+    segments, loaded = [], 0
     for i in range(phnum):
         p_type, offset, vaddr, paddr, filesz, memsz, flags, _ = struct.unpack_from("<8I", data, phoff + 32 * i)
         if p_type != _PT_LOAD or memsz == 0:
             continue
         if filesz > memsz or vaddr + memsz > 1 << 32 or paddr + filesz > 1 << 32:
             raise ElfError(f"program header {i} has impossible sizes")
+        loaded += filesz
+        if loaded > len(data):
+            raise ElfError("its segments overlap in the file")
         segments.append(
             Segment(
                 vaddr, paddr, _cut(data, offset, filesz, f"segment {i}"), memsz, bool(flags & PF_X), bool(flags & PF_W)
@@ -155,7 +171,8 @@ def _parse(data: bytes) -> Image:
         for header in sections:
             if header[1] == _SHT_SYMTAB:
                 _symbols(data, header, sections, symbols, marks)
-    return Image(entry & ~1, segments, symbols, sorted(set(marks)))
+                break  # there is one
+    return Image(entry & ~1, segments, symbols, sorted(set(marks)), data)
 
 
 def _symbols(
@@ -169,13 +186,18 @@ def _symbols(
     if link >= len(sections):
         raise ElfError("the symbol table names no string table")
     strings = _cut(data, sections[link][4], sections[link][5], "the string table")
+    room = 16 * len(strings) + 65536  # linkers share the tails of names, a hostile file shares everything
     for name_at, value, length, info, _, index in struct.iter_unpack(
         "<IIIBBH", _cut(data, header[4], size, "the symbol table")
     ):
         if index == 0 or name_at >= len(strings):
             continue
         end = strings.find(b"\0", name_at, name_at + 4096)
-        name = strings[name_at : end if end >= 0 else name_at + 4096].decode("utf-8", "replace")
+        end = min(end if end >= 0 else name_at + 4096, len(strings))
+        room -= end - name_at
+        if room < 0:
+            raise ElfError("the names of its symbols overlap beyond reason")
+        name = strings[name_at:end].decode("utf-8", "replace")
         if name[:2] in ("$t", "$d", "$a") and (len(name) == 2 or name[2] == "."):
             marks.append((value & ~1, name[1]))
         elif name and info & 15 <= _STT_FUNC:

@@ -128,7 +128,7 @@ class Machine:
         self._decoder: Decoder | None = None
         bad = scan.missing(self.image, core, fpu)
         if bad:
-            raise Fault(f"{core} does not have {bad[1]}", bad[0], self.image.nearest(bad[0]))
+            raise self._explain(Fault(f"{core} does not have {bad[1]}", bad[0], self.image.nearest(bad[0])))
         self._engine = Engine(CORES[core])
         self._map()
         self._arm()
@@ -235,6 +235,8 @@ class Machine:
         self._engine.set_reg(arm.UC_ARM_REG_SP, sp)
         self._engine.set_reg(arm.UC_ARM_REG_LR, 0xFFFFFFFF)
         fault = self._loop(pc, host, budget)
+        if fault is None and self._stack and not self._engine.untouched(*self._stack, _PAINT):
+            fault = self._overflow()
         result = self._result(host, fault)
         if check and fault:
             raise fault
@@ -265,7 +267,7 @@ class Machine:
             kind, address, size = engine.bad_access
             if kind:
                 what = _ACCESS.get(kind, f"bad memory access {kind}")
-                return self._fault(f"{what} at 0x{address:08x} ({size} bytes)", pc)
+                return self._fault(f"{what} at 0x{address:08x} ({size} bytes)", pc, address)
             if reason == "error" and pc - 2 != start and self._code(pc - 2, 2) in _HINTS:
                 if self._code(pc - 2, 2) == _WFI:
                     return self._fault("the firmware waits for an interrupt that never comes (WFI)", pc - 2)
@@ -300,9 +302,19 @@ class Machine:
             raise IndexError(f"0x{address:08x} is flash")
         self._engine.write(address, data)
 
-    def _fault(self, reason: str, pc: int) -> Fault:
+    def _fault(self, reason: str, pc: int, address: int | None = None) -> Fault:
         registers = {name: self._engine.reg(number) for name, number in _REGISTERS.items()}
-        return Fault(reason, pc, self.image.nearest(pc), registers)
+        return self._explain(Fault(reason, pc, self.image.nearest(pc), registers), address)
+
+    def _overflow(self) -> Fault | None:
+        from . import faults
+
+        return faults.overflow(self.image, self.regions, 0, self._engine.reg(arm.UC_ARM_REG_PC))
+
+    def _explain(self, fault: Fault, address: int | None = None) -> Fault:
+        from . import faults  # with the debug information: only when it is needed
+
+        return faults.explain(fault, self.image, self.regions, self._read, address)
 
     # reckoning ------------------------------------------------------------------------------------------------------
 
