@@ -144,6 +144,8 @@ def compile_c(
         output.unlink(missing_ok=True)
         said = first_error(result.stderr or result.stdout)
         raise ToolchainError(said or f"it failed with status {result.returncode} and no message", Path(tool.path).name)
+    if not output.is_file():
+        raise ToolchainError("it reported success and wrote nothing", Path(tool.path).name)
     return output
 
 
