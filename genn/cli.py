@@ -119,7 +119,7 @@ def emit(report: Any, json_to: str | None = None, csv_to: str | None = None) -> 
         report.print(Console(highlight=False))
     elif not shown:
         plain = str(report)
-        write_out(plain if "utf" in (sys.stdout.encoding or "").lower() else plain.replace("\u2500", "-"))
+        write_out(plain if "utf" in (sys.stdout.encoding or "utf-8").lower() else plain.replace("\u2500", "-"))
     if not report.ok:
         raise CheckFailed(report.failure or "a check failed")
 

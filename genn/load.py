@@ -85,10 +85,10 @@ def fingerprint(module: nn.Module) -> str:
     """SHA-256 of the module's class names, parameters and buffers."""
     digest = hashlib.sha256()
     for name, child in module.named_modules():
-        digest.update(f"{name}:{type(child).__name__};".encode())
+        digest.update(f"{name}:{type(child).__name__};".encode("utf-8", "backslashreplace"))
     for name, value in sorted(module.state_dict().items()):
         if isinstance(value, torch.Tensor):
-            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode("utf-8", "backslashreplace"))
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
