@@ -23,8 +23,11 @@ CORES = {
     "cortex-m0plus": arm.UC_CPU_ARM_CORTEX_M0,
     "cortex-m3": arm.UC_CPU_ARM_CORTEX_M3,
     "cortex-m4": arm.UC_CPU_ARM_CORTEX_M4,
+    "cortex-m7": arm.UC_CPU_ARM_CORTEX_M7,
+    "cortex-m33": arm.UC_CPU_ARM_CORTEX_M33,
 }
 """Unicorn's model of each core; it has no M0+, whose instructions are those of the M0."""
+_WITH_FPU = ("cortex-m4", "cortex-m7", "cortex-m33")
 
 _PAGE = 4096
 _READ, _WRITE, _EXECUTE = 1, 2, 4
@@ -119,7 +122,7 @@ class Machine:
     ) -> None:
         if core not in CORES:
             raise EmuError(f"no core {core} (there are: {', '.join(CORES)})")
-        if fpu and core != "cortex-m4":
+        if fpu and core not in _WITH_FPU:
             raise EmuError(f"{core} has no FPU")
         self.image = elf if isinstance(elf, Image) else load(elf)
         self.core, self.banks, self.count, self.counting = core, list(banks), count, counting

@@ -20,7 +20,8 @@ _LOADS = frozenset({"ldr"})
 _BEHIND_A_LOAD = frozenset({"ldr", "str_reg"})
 _COMPUTES = frozenset({"alu", "mul", "mla", "mull", "mlal", "div", "simd", "sat"})
 _ADDRESSES = frozenset(
-    "ldr ldr_pc str str_reg ldrd strd ldm ldm_pc stm push pop pop_pc tbb exclusive vldr vstr vldm vstm".split()
+    {"ldr", "ldr_pc", "str", "str_reg", "ldrd", "strd", "ldm", "ldm_pc", "stm", "push", "pop", "pop_pc", "tbb"}
+    | {"exclusive", "vldr", "vstr", "vldm", "vstm"}
 )
 
 
@@ -127,7 +128,10 @@ def load(name: str, **parameters: int) -> Timing:
     """The timing ``name``, or the one in the file ``name`` when it ends in .toml."""
     path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     try:
-        return Timing(tomllib.loads(path.read_text()), **parameters)
+        data = tomllib.loads(path.read_text())
+        if "base" in data:              # an estimate: the rules of another core, under its own name
+            data = tomllib.loads((_FOLDER / f"{data['base']}.toml").read_text()) | data
+        return Timing(data, **parameters)
     except FileNotFoundError:
         raise EmuError(f"no timing {name} (there are: {', '.join(names())})") from None
     except (tomllib.TOMLDecodeError, KeyError, AssertionError) as error:

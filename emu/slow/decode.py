@@ -287,6 +287,8 @@ def _coprocessor(first: int, second: int) -> Op | None:
     if second >> 9 & 7 != 5:
         return None
     double = second >> 8 & 1
+    if first & 0x1000:
+        return None if double or not first & 0x0200 or second & 0x10 else _fpv5(first, second)
     if first & 0x0200:
         if second & 0x10:
             return _transfer(first, second, double)
@@ -346,6 +348,18 @@ def _arithmetic(first: int, second: int) -> Op | None:
         return Op(4, "vdiv", fp_writes=d, fp_reads=m)
     if other in (4, 5):                                                 # VCMP, with zero
         return Op(4, "vadd", fp_reads=d | (m if other == 4 else 0))
+    if other in (6, 7):                                                 # VRINTR, VRINTZ, VRINTX of FPv5
+        return Op(4, "vadd", fp_writes=d, fp_reads=m)
     if other in (10, 11, 14, 15):                                       # VCVT of fixed point: in place
         return Op(4, "vadd", fp_writes=d, fp_reads=d)
     return Op(4, "vadd", fp_writes=d, fp_reads=m) if other in (0, 1, 2, 3, 8, 12, 13) else None
+
+
+def _fpv5(first: int, second: int) -> Op | None:
+    """VSEL, VMAXNM, VMINNM, VRINTA and VCVTA with their kin: what FPv5 (M7, M33) has beyond FPv4."""
+    d = 1 << ((second >> 12) << 1 | first >> 6 & 1)
+    n = 1 << ((first & 15) << 1 | second >> 7 & 1)
+    m = 1 << ((second & 15) << 1 | second >> 5 & 1)
+    if not first & 0x80 or first & 0x30 == 0:
+        return Op(4, "vadd", fp_writes=d, fp_reads=n | m)
+    return Op(4, "vadd", fp_writes=d, fp_reads=m) if first & 0x30 == 0x30 else None

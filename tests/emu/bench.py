@@ -20,7 +20,9 @@ SECTIONS {
 FLAGS = {"cortex-m0": ["-mcpu=cortex-m0", "-mfloat-abi=soft"],
          "cortex-m0plus": ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"],
          "cortex-m3": ["-mcpu=cortex-m3", "-mfloat-abi=soft"],
-         "cortex-m4": ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]}
+         "cortex-m4": ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"],
+         "cortex-m7": ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"],
+         "cortex-m33": ["-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]}
 CRT = """
 .syntax unified
 .thumb
