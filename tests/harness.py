@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +19,7 @@ from genn.api import Model, convert_graph
 from genn.ir import Graph
 from genn.target import load_target
 from tests.many import Many
+from tests.networks import flat
 
 SAMPLES = 3
 
@@ -48,9 +54,23 @@ def subject(
     with torch.no_grad():
         for s in range(SAMPLES):
             out = module(*(torch.from_numpy(d[s]).clone() for d in draws))
-            rows.append([o.numpy() for o in (out if isinstance(out, tuple | list) else (out,))])
+            rows.append([o.numpy() for o in flat(out)])
     expected = [np.stack([r[i] for r in rows]) for i in range(len(rows[0]))]
     return Subject(label, graph, dict(zip(graph.inputs, draws, strict=True)), expected)
+
+
+def once(key: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, made once per test run: exporting from torch is slow, and several processes test."""
+    folder = Path(os.environ["GENN_CACHE"]) / "subjects"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{key}.pickle", "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if data := file.read():
+            return pickle.loads(data)
+        made = make()
+        file.write(pickle.dumps(made))
+        return made
 
 
 def float_error(s: Subject) -> float:
@@ -82,6 +102,15 @@ def host_differences(models: list[Model], subjects: list[Subject], folder: Path)
     many = Many(models, folder)
     stored = [s.stored(m) for m, s in zip(models, subjects, strict=True)]
     return many.differences(stored, load(folder).run([many.images(stored)], jobs=1).outputs["arena_out"])
+
+
+def sanitized_differences(models: list[Model], stored: list[dict[str, np.ndarray]], folder: Path) -> list[str]:
+    """The same with given stored inputs under the address and undefined-behaviour sanitizers, whose findings raise."""
+    from genn.host import HostProcess
+
+    many = Many(models, folder)
+    run = HostProcess(folder, sanitize=True).run([many.images(stored)])
+    return many.differences(stored, run.outputs["arena_out"])
 
 
 def emulated_differences(

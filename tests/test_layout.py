@@ -25,7 +25,7 @@ ODD: dict[str, tuple[Callable[[], nn.Module], list[Shape], int]] = {
     "channel shuffle": (
         lambda: Fn(lambda m, x: m.c2(m.c1(x).view(1, 2, 3, 4, 5).transpose(1, 2).reshape(1, 6, 4, 5)),
                    c1=conv(3, 6), c2=conv(6, 2)),
-        [(1, 3, 4, 5)], 3,
+        [(1, 3, 4, 5)], 1,
     ),
     "linear over the width": (
         lambda: Fn(lambda m, x: m.c2(m.fc(m.c1(x))), c1=conv(3, 4), fc=nn.Linear(5, 6), c2=conv(4, 2)),

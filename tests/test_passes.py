@@ -188,6 +188,21 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[Shape], list[str] | None]] =
         [(1, 3, 7, 6)],
         ["conv2d", "pad", "conv2d"],
     ),
+    "padded on both sides, the future cut off": (
+        lambda: Fn(lambda m, x: F.relu(m.c(x)[:, :, :-4]), c=nn.Conv1d(2, 3, 3, padding=4, dilation=2)),
+        [(1, 2, 9)],
+        ["conv2d"],
+    ),
+    "a slice of what is there": (
+        lambda: Fn(lambda m, x: m.c(x)[:, 1:, ::2, 1:], c=conv(2, 3)),
+        [(1, 2, 5, 5)],
+        ["conv2d", "slice"],
+    ),
+    "batchnorm and relu before a channel shuffle": (
+        lambda: nn.Sequential(conv(3, 6), nn.BatchNorm2d(6), nn.ReLU(), nn.ChannelShuffle(3), conv(6, 2)),
+        [(1, 3, 4, 5)],
+        ["conv2d", "transpose", "conv2d"],
+    ),
     "unbatched": (
         lambda: nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 2)),
         [(3, 6, 8)],

@@ -19,6 +19,7 @@ Pass = Callable[[Graph], None]
 _CLEAN: list[Pass] = [
     until_stable(simplify.fold_constants),
     until_stable(simplify.merge_reshapes),
+    until_stable(simplify.merge_slices),
     until_stable(simplify.drop_identity),
 ]
 
@@ -47,6 +48,9 @@ PASSES: list[Pass] = [
     simplify.normalise_means,
     *_CLEAN,
     until_stable(simplify.sink_reshapes),
+    until_stable(simplify.sink_transposes),
+    until_stable(fold.fold_affine),
+    until_stable(fold.fuse_clamp),
     *_CLEAN,
     assign_layouts,
     until_stable(simplify.unit_transposes),
@@ -55,6 +59,7 @@ PASSES: list[Pass] = [
     *_CLEAN,
     until_stable(fold.fold_flatten),
     until_stable(fold.fold_pad),
+    until_stable(fold.fold_slice),
     until_stable(fold.fold_affine),
     until_stable(fold.affine_to_depthwise),
     until_stable(simplify.sink_reshapes),
@@ -62,6 +67,7 @@ PASSES: list[Pass] = [
     until_stable(fold.hoist_clamp),
     until_stable(fold.fuse_clamp),
     until_stable(fold.fold_unflatten),
+    until_stable(simplify.merge_moves),
     until_stable(simplify.unit_transposes),
     *_CLEAN,
     separate_outputs,

@@ -101,6 +101,28 @@ def fold_pad(graph: Graph) -> bool:
     return False
 
 
+def fold_slice(graph: Graph) -> bool:
+    """Rows and columns that a slice cuts off the image are not computed, where only padding made them."""
+    index = Index(graph)
+    for node in graph.nodes:
+        conv = index.maker(node.inputs[0], "conv2d") if node.op == "slice" else None
+        shape = graph[node.inputs[0]].shape
+        if conv is None or _only_into(graph, index, conv) is None or any(s != 1 for s in node.attrs.step):
+            continue
+        (_, h, w, _), (_, kh, kw, _), a = graph[conv.inputs[0]].shape, graph[conv.inputs[1]].shape, conv.attrs
+        pad: list[int] = []
+        for axis, length, taps in ((1, h, kh), (2, w, kw)):
+            before = a.pad[2 * axis - 2] - node.attrs.begin[axis] * a.stride[axis - 1]
+            reach = (node.attrs.size[axis] - 1) * a.stride[axis - 1] + a.dilation[axis - 1] * (taps - 1) + 1
+            pad += [before, reach - before - length]
+        if (node.attrs.size[0], node.attrs.size[3]) != (shape[0], shape[3]) or min(pad) < 0:
+            continue
+        conv.with_attrs(pad=tuple(pad))
+        _take_over(graph, conv, node)
+        return True
+    return False
+
+
 # -- batch normalization and other per-channel factors ---------------------------------------------------------------
 
 

@@ -26,14 +26,13 @@ from genn.passes.tools import (
     attrs_of,
     axis_map,
     between,
-    exact,
     identity,
     inverse,
     moves_data,
-    new_const,
     permuted,
     rename_axes,
     then,
+    transposed,
 )
 
 View = tuple[int | None, ...]  # for each axis the axis of the tensor looked at; None is an added axis of size 1
@@ -347,11 +346,8 @@ class _Rebuild:
     def _in_order(self, name: str, order: Perm, at: Node) -> str:
         """transpose(name, order), by the cheapest means."""
         graph = self.graph
-        value = graph[name].const
-        if value is not None:
-            if order == identity(len(order)):
-                return name
-            return new_const(graph, name, value.transpose(order), exact(graph, name).transpose(order))
+        if graph[name].const is not None:
+            return name if order == identity(len(order)) else transposed(graph, name, order)
         root, view = self.layouts.resolve(name)
         want = ordered(view, order)
         if (root, want) not in self.ready:

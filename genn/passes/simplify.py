@@ -13,7 +13,22 @@ import numpy as np
 
 from genn.ir import Graph, Node, Tensor
 from genn.ops import registry
-from genn.passes.tools import AXIS, BINARY, UNARY, Index, attrs_of, axis_map, insert_after, moves_data, reshaped
+from genn.passes.tools import (
+    AXIS,
+    BINARY,
+    UNARY,
+    Index,
+    Perm,
+    Shape,
+    attrs_of,
+    axis_map,
+    insert_after,
+    insert_before,
+    inverse,
+    moves_data,
+    reshaped,
+    transposed,
+)
 
 
 def normalise_means(graph: Graph) -> None:
@@ -67,6 +82,7 @@ def _kept(graph: Graph, node: Node) -> str | None:
         "reshape": lambda: True,
         "transpose": lambda: not moves_data(graph[x].shape, a.perm),
         "pad": lambda: not np.any(a.pads),
+        "slice": lambda: True,
         "clamp": lambda: (a.lo, a.hi) == (-np.inf, np.inf),
         "concat": lambda: len(node.inputs) == 1,
         "mean": lambda: True,
@@ -92,11 +108,92 @@ def unit_transposes(graph: Graph) -> bool:
     return changed
 
 
+def sink_transposes(graph: Graph) -> bool:
+    """What follows a layer's transpose, value by value, comes before it, so that the layer can take it in."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op not in BINARY and node.op not in UNARY:
+            continue
+        moved = [x for x in node.inputs if graph[x].const is None]
+        before = index.maker(moved[0], "transpose") if len(moved) == 1 else None
+        layer = index.maker(before.inputs[0], "conv2d", "linear", *BINARY, *UNARY) if before else None
+        if before is None or layer is None or index.single(moved[0]) is None:
+            continue
+        perm, out = before.attrs.perm, graph[node.outputs[0]].shape
+        if out != graph[moved[0]].shape or any(len(graph[x].shape) != len(perm) for x in node.inputs):
+            continue
+        node.inputs = [before.inputs[0] if x == moved[0] else transposed(graph, x, inverse(perm)) for x in node.inputs]
+        insert_after(graph, node, "transpose", before.attrs, graph[before.inputs[0]].shape)
+        return True
+    return False
+
+
+def merge_moves(graph: Graph) -> bool:
+    """Transposes with reshapes between them, as of a channel shuffle, are one transpose of more axes."""
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "transpose":
+            continue
+        chain = [node]
+        while (before := index.maker(chain[0].inputs[0], "transpose", "reshape")) and index.single(before.outputs[0]):
+            chain.insert(0, before)
+        while chain[0].op != "transpose":
+            chain.pop(0)
+        x, out = chain[0].inputs[0], graph[node.outputs[0]].shape
+        walk = _one_walk(graph, chain) if len(chain) > 1 else None
+        if walk is None:
+            continue
+        shape, perm = walk
+        value = insert_before(graph, node, "reshape", x, attrs_of("reshape", shape))
+        if moves_data(shape, perm):
+            value = insert_before(graph, node, "transpose", value, attrs_of("transpose", perm))
+        node.op, node.attrs, node.inputs = "reshape", attrs_of("reshape", out), [value]
+        return True
+    return False
+
+
+def _one_walk(graph: Graph, chain: Sequence[Node]) -> tuple[Shape, Perm] | None:
+    """The shape and the permutation that do at once what the transposes and reshapes of ``chain`` do."""
+    size = graph[chain[0].inputs[0]].size
+    order = np.arange(size)
+    for node in chain:
+        order = order.reshape(graph[node.inputs[0]].shape)
+        order = order.transpose(node.attrs.perm) if node.op == "transpose" else order
+    order = order.ravel()
+    loops: list[tuple[int, int]] = []  # (step, count), the innermost first
+    while len(order) > 1:
+        step = int(order[1] - order[0])
+        count = next((i for i in range(2, len(order)) if order[i] - order[i - 1] != step), len(order))
+        if len(order) % count or np.any(order.reshape(-1, count) - order[::count, None] != step * np.arange(count)):
+            return None
+        loops.append((step, count))
+        order = order[::count]
+    loops = loops[::-1]
+    perm = inverse(sorted(range(len(loops)), key=lambda i: -loops[i][0]))
+    shape = [0] * len(loops)
+    for axis, (_, count) in zip(perm, loops):
+        shape[axis] = count
+    steps = [int(np.prod(shape[axis + 1 :])) for axis in perm]
+    return (tuple(shape), perm) if len(loops) <= 6 and steps == [step for step, _ in loops] else None
+
+
 def merge_reshapes(graph: Graph) -> bool:
     """A reshape of a reshape is one reshape."""
     index, changed = Index(graph), False
     for node in graph.nodes:
         if node.op == "reshape" and (before := index.maker(node.inputs[0], "reshape")):
+            node.inputs, changed = list(before.inputs), True
+    return changed
+
+
+def merge_slices(graph: Graph) -> bool:
+    """A slice of a slice is one slice."""
+    index, changed = Index(graph), False
+    for node in graph.nodes:
+        if node.op == "slice" and (before := index.maker(node.inputs[0], "slice")):
+            axes = list(zip(*before.attrs, *node.attrs))
+            begin = tuple(b0 + s0 * b1 for b0, s0, _, b1, _, _ in axes)
+            node.with_attrs(begin=begin, step=tuple(s0 * s1 for _, s0, _, _, s1, _ in axes))
             node.inputs, changed = list(before.inputs), True
     return changed
 
@@ -219,6 +316,14 @@ def _move_axes(node: Node, axes: Sequence[int | None], src: Sequence[int]) -> An
             elif any(p):
                 return None
         return a._replace(pads=tuple(pads))
+    if node.op == "slice":
+        if any(axis is None and n != 1 for axis, n in zip(axes, a.size)):
+            return None
+        begin, step, size = [0] * len(src), [1] * len(src), list(src)
+        for axis, *part in zip(axes, *a):
+            if axis is not None:
+                begin[axis], step[axis], size[axis] = part
+        return type(a)(tuple(begin), tuple(step), tuple(size))
     if node.op == "transpose":
         order = [m for i in a.perm if (m := axes[i]) is not None]
         for axis in range(len(src)):

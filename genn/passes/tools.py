@@ -18,7 +18,7 @@ UNARY = {"clamp", "leaky_relu", "hardswish", "hardsigmoid", "silu", "gelu", "sig
 BINARY = {"add", "sub", "mul"}
 AXIS = {"softmax", "log_softmax", "prelu"}
 # meaning does not depend on the order of the axes once their attributes are renamed; all inputs have the output's rank
-AGNOSTIC = UNARY | BINARY | AXIS | {"concat", "pad", "mean"}
+AGNOSTIC = UNARY | BINARY | AXIS | {"concat", "pad", "mean", "slice"}
 CLAMPS = {"linear", "conv2d", "add", "sub", "mul"}  # have lo and hi
 
 
@@ -89,6 +89,13 @@ def reshaped(graph: Graph, at: Node, x: str, shape: Shape) -> str:
     if value is not None:
         return new_const(graph, x, value.reshape(shape), exact(graph, x).reshape(shape))
     return insert_before(graph, at, "reshape", x, attrs_of("reshape", shape))
+
+
+def transposed(graph: Graph, x: str, perm: Perm) -> str:
+    """The constant ``x`` with its axes in another order."""
+    value = graph[x].const
+    assert value is not None
+    return new_const(graph, x, value.transpose(perm), exact(graph, x).transpose(perm))
 
 
 def exact(graph: Graph, name: str) -> np.ndarray:
@@ -196,4 +203,7 @@ def rename_axes(node: Node, rank: int, where: Sequence[int]) -> Any:
         for i, p in enumerate(a.pads):
             pads[where[i]] = tuple(p)
         return a._replace(pads=tuple(pads))
+    if node.op == "slice":
+        source = inverse(where)
+        return type(a)(*(tuple(v[i] for i in source) for v in a))
     return a
