@@ -65,7 +65,7 @@ def measure(name: str, scheme: str, x: np.ndarray, y: np.ndarray, before: list[l
     model = genn.convert(module, example, scheme, suite.calibration(name)[0], name="net")
     classes, mismatches = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        host = HostProcess(model.save(Path(folder) / "net"))
+        host = HostProcess(model.save(Path(folder) / "net").result)
         for at in range(0, len(x), BATCH):
             (tensor,) = model.graph.inputs
             stored = {tensor: reference.encode(model.graph, tensor, x[at : at + BATCH, None])}

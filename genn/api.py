@@ -6,7 +6,9 @@ The command line is a thin skin over this file; both return the same Reports.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,22 +148,29 @@ class Model:
         self.graph, self.name = project.graph, project.name
         self.samples, self.options = samples, dict(options)
         self.folder: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.manifest = _manifest(self)
 
     # -- the generated C ----------------------------------------------------------------------------------------
-    def save(self, out: str | Path, force: bool = False) -> Path:
-        """Write the project to folder ``out``, whole or not at all."""
+    def save(self, out: str | Path, force: bool = False, verbose: bool = False) -> Report:
+        """Write the project to folder ``out``, whole or not at all.
+
+        Returns the Report that convert prints; its ``result`` is the folder.
+        force: overwrite generated files that were edited.  verbose: as for ``report``.
+        """
         from genn.project import write_project
 
         self.folder = write_project(self.project.files, self.manifest, Path(out), force=force)
-        return self.folder
+        report = self.report(verbose)
+        report.lines.append(f"wrote {self.folder}")
+        report.result = self.folder
+        return report
 
     def _place(self) -> Path:
         """The project's folder: where it was saved, or a temporary one that lives as long as the Model."""
         if self.folder is None or not self.folder.exists():
-            self._temporary = tempfile.TemporaryDirectory(prefix="genn-")
-            self.save(Path(self._temporary.name) / self.name)
+            temporary = Path(tempfile.mkdtemp(prefix="genn-"))
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            self.save(temporary / self.name)
         assert self.folder is not None
         return self.folder
 

@@ -210,10 +210,7 @@ def convert(
     )
     if board is not None:
         made.check_fits(board)
-    made.save(out, force=force)
-    report = made.report(verbose)
-    report.lines.append(f"wrote {out}")
-    emit(report, json_to)
+    emit(made.save(out, force=force, verbose=verbose), json_to)
 
 
 @cli.command(epilog=VERIFY_HELP)

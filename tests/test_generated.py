@@ -40,7 +40,7 @@ def model(name: str, scheme: str) -> Model:
 
 @pytest.fixture(params=[(n, s) for n in NAMES for s in SCHEMES], ids=lambda p: "-".join(p))
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return model(*request.param).save(tmp_path / "out")
+    return model(*request.param).save(tmp_path / "out").result
 
 
 COMPILERS = {
@@ -73,7 +73,7 @@ def test_cc_and_run(project: Path, cc: str, need_tool, tmp_path: Path) -> None:
 
 def test_main_fails_on_a_wrong_weight(tmp_path: Path, need_tool) -> None:
     need_tool("cc")
-    project = model("mnist-mlp", "int8").save(tmp_path / "out")
+    project = model("mnist-mlp", "int8").save(tmp_path / "out").result
     weights = project / "net_weights.c"
     text = weights.read_text().rsplit("= {{", 1)  # the last layer's
     weights.write_text(text[0] + "= {{" + re.sub(r"0x\w+u", "0x7f817f81u", text[1], count=20))
@@ -84,7 +84,7 @@ def test_main_fails_on_a_wrong_weight(tmp_path: Path, need_tool) -> None:
 
 def test_cmake(tmp_path: Path, need_tool) -> None:
     need_tool("cmake")
-    project = model("mnist-cnn", "int8").save(tmp_path / "out")
+    project = model("mnist-cnn", "int8").save(tmp_path / "out").result
     build = tmp_path / "cmake"
     for argv in (["cmake", "-S", project, "-B", build], ["cmake", "--build", build], ["ctest", "--test-dir", build]):
         done = subprocess.run(argv, capture_output=True, text=True)
@@ -179,7 +179,7 @@ def test_sensor_conversion_in_c(scheme: str, tmp_path: Path, need_tool) -> None:
     """The integer-only conversion agrees with the quantizer within its stated error, for every raw value."""
     need_tool("cc")
     m = model("mnist-mlp", scheme)
-    project = m.save(tmp_path / "out")
+    project = m.save(tmp_path / "out").result
     (project / "try.c").write_text("""
 #include <stdio.h>
 #include "net.h"

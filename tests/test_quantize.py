@@ -87,7 +87,7 @@ def test_split_layers_run_clean_under_the_sanitizers(tmp_path: Path, need_tool) 
         n: np.where(np.arange(x.size).reshape(x.shape) % 2, m.graph[n].q.qmin, m.graph[n].q.qmax).astype(x.dtype)
         for n, x in stored.items()
     }
-    host = HostProcess(m.save(tmp_path / "net"), sanitize=True)
+    host = HostProcess(m.save(tmp_path / "net").result, sanitize=True)
     for given in (stored, extreme):
         made, want = host.run(given).outputs, reference.run(m.graph, given)
         assert all(np.array_equal(made[n], want[n]) for n in want)
@@ -179,7 +179,7 @@ def test_gcc_does_not_fuse_multiply_and_add(tmp_path: Path) -> None:
     layer.bias.data = torch.tensor([-0.1, 0.2, -0.3, 0.4])
     s = harness.subject(layer, [(1, 3, 11)])
     m = s.model("float32", "net")
-    folder = m.save(tmp_path / "net")
+    folder = m.save(tmp_path / "net").result
     for flags in (["-O3"], ["-O3", "-march=native"], ["-O2", "-mfma"], ["-O3", "-mavx512f", "-mfma"]):
         done = subprocess.run(
             ["gcc", *flags, "-S", folder / "net.c", "-o", tmp_path / "net.s"], capture_output=True, text=True

@@ -51,7 +51,7 @@ def model(scheme: str) -> api.Model:
 @pytest.fixture(params=SCHEMES)
 def saved(request, tmp_path: Path) -> tuple[api.Model, Path]:
     made = model(request.param)
-    return made, made.save(tmp_path / "net")
+    return made, made.save(tmp_path / "net").result
 
 
 def torch_module():
@@ -200,7 +200,7 @@ def test_emulator_equals_reference(saved, target: str, need_tool) -> None:
 def test_qemu_that_does_not_end(tmp_path: Path, need_tool) -> None:
     need_tool("arm-none-eabi-gcc")
     need_tool("qemu-system-arm")
-    folder = model("int8").save(tmp_path / "net")
+    folder = model("int8").save(tmp_path / "net").result
     source = folder / "net.c"
     text = source.read_text()
     at = text.index("{", text.index("int net_run("))
@@ -224,7 +224,7 @@ def test_several_inputs_and_outputs(tmp_path: Path, need_tool) -> None:
     data = {"b": RNG.standard_normal((30, 12)).astype(np.float32), "a": X[:30]}
     made = api.convert_graph(graph, "int8", data)
     made.project.files.setdefault(serialize.FILE, serialize.dumps(made.graph))
-    report = verify(made.save(tmp_path / "two"), data, on=("host", "qemu"))
+    report = verify(made.save(tmp_path / "two").result, data, on=("host", "qemu"))
     assert report.ok, report.failure
     assert report.data["runners"]["qemu"]["values"] == 30 * 16
 
@@ -235,13 +235,13 @@ def test_several_inputs_and_outputs(tmp_path: Path, need_tool) -> None:
     ({"jobs": 0}, "no number of threads"),
 ])
 def test_usage_errors(tmp_path: Path, options, match: str) -> None:
-    folder = model("int8").save(tmp_path / "net")
+    folder = model("int8").save(tmp_path / "net").result
     with pytest.raises(UsageError, match=match):
         verify(folder, **options)
 
 
 def test_folder_without_graph(tmp_path: Path) -> None:
-    folder = model("int8").save(tmp_path / "net")
+    folder = model("int8").save(tmp_path / "net").result
     (folder / serialize.FILE).unlink()
     with pytest.raises(ModelError, match="run genn convert again"):
         verify(folder)
@@ -253,13 +253,13 @@ def test_folder_without_graph(tmp_path: Path) -> None:
 def test_from_c_to_module_within_the_cpu_budget(tmp_path: Path, monkeypatch) -> None:
     """400 KB of weights in at most 1.5 s of CPU, the wrapper's compilation included; milliseconds the second time."""
     monkeypatch.setenv("GENN_CACHE", str(tmp_path / "cache"))
-    host.load(model("int8").save(tmp_path / "first"))  # in a checkout this may translate the wrapper, once
+    host.load(model("int8").save(tmp_path / "first").result)  # in a checkout this may translate the wrapper, once
     graph = Graph("big", inputs=["x"], outputs=["y"])
     w, b = graph.const("w", RNG.standard_normal((128, 784))).name, graph.const("b", np.zeros(128)).name
     graph.add(Tensor("x", (1, 784)))
     graph.nodes.append(Node("fc", "linear", ["x", w, b], [graph.add(Tensor("y", (1, 128))).name],
                             registry["linear"].Attrs()))
-    folder = api.convert_graph(graph, "float32").save(tmp_path / "big")
+    folder = api.convert_graph(graph, "float32").save(tmp_path / "big").result
     shutil.rmtree(tmp_path / "cache" / "host-wrapper")
 
     def cpu() -> float:
@@ -344,7 +344,7 @@ def test_sqnr() -> None:
 
 
 def test_random_inputs_reach_the_ends(tmp_path: Path) -> None:
-    manifest = read_manifest(model("int8").save(tmp_path / "net"))
+    manifest = read_manifest(model("int8").save(tmp_path / "net").result)
     (stored,) = manifest.encode(random_inputs(manifest, 500))
     assert stored.min() == -128 and stored.max() == 127
 

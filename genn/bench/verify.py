@@ -67,7 +67,7 @@ def _contestants(name: str, schemes: Sequence[str], threads: int, work: Path) ->
     out: dict[str, Contestant] = {}
     for scheme in schemes:
         model = api.convert(module, example, scheme, calibration, name="net")
-        host = load(model.save(work / scheme))
+        host = load(model.save(work / scheme).result)
         stored = host.manifest.encode(many)
         out[f"C {scheme}, 1 thread"] = _host(host, stored, 1)
         if threads > 1:
