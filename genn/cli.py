@@ -148,7 +148,13 @@ def _drop_stdout() -> None:
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Weights for a factory: .safetensors, or a state dict .pt."
 )
-@click.option("--scheme", type=click.Choice(["float32", "int16", "int8"]), default="float32", show_default=True)
+@click.option(
+    "--scheme",
+    type=click.Choice(["float32", "int16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="What the network computes in.",
+)
 @click.option(
     "--sparse",
     type=click.Choice(["auto", "always", "never"]),
@@ -158,7 +164,7 @@ def _drop_stdout() -> None:
 )
 @click.option("--calibrate", metavar="X.npz", help="Typical real inputs, .npz or .npy; int16 and int8 need them.")
 @target_option(None, "  Refuses a network that cannot fit it.")
-@click.option("-n", "--name", help="Name of the network in C; default net.", default="net")
+@click.option("-n", "--name", help="Name of the network in C.", default="net", show_default=True)
 @click.option(
     "--input-shape", multiple=True, metavar="1,1,28,28", help="Shape of an input, where the factory gives no example."
 )
@@ -195,7 +201,7 @@ def convert(
     from genn.target import load_target
 
     check_name(name)
-    board = load_target(target) if target else None
+    board = load_target(target) if target is not None else None
     made = convert_model(
         model,
         weights,
@@ -295,7 +301,13 @@ def emulate(
 @cli.command(epilog=FOOTPRINT_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
 @target_option("nucleo-f411re", "  For a folder; an ELF is what it is.")
-@click.option("--by", type=click.Choice(["layer", "symbol", "section", "file"]), default="layer", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["layer", "symbol", "section", "file"]),
+    default="layer",
+    show_default=True,
+    help="What a row of the table is.",
+)
 @click.option("--diff", "old", type=click.Path(path_type=Path), help="Show the change against an older ELF or folder.")
 @click.option("--budget", metavar="flash=64K,ram=16K", help="Exit 1 when over.")
 @opt_option

@@ -17,7 +17,7 @@ import numpy as np
 from genn import data
 from genn.errors import UsageError
 from genn.progress import steps
-from genn.report import Report, Table
+from genn.report import Report, Table, shape_text
 from genn.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -394,12 +394,17 @@ def ops_report() -> Report:
     """The registry: every operator, what it is, and the ATen overloads it takes."""
     from genn.ops import registry
 
+    known = sorted(registry.values(), key=lambda op: (op.family, op.name))
     rows = [
-        [op.name, op.family, op.header, op.doc, ", ".join(a.removeprefix("aten.") for a in op.aten)]
-        for op in sorted(registry.values(), key=lambda op: (op.family, op.name))
+        [op.name, op.family, op.header, op.doc, ", ".join(a.removeprefix("aten.") for a in op.aten)] for op in known
     ]
-    keys = ("name", "family", "header", "doc", "aten")
-    document = {"schema": 1, "operators": [dict(zip(keys, row, strict=True)) for row in rows]}
+    document = {
+        "schema": 1,
+        "operators": [
+            {"name": op.name, "family": op.family, "header": op.header, "doc": op.doc, "aten": list(op.aten)}
+            for op in known
+        ],
+    }
     return Report("ops", document, [Table("", ["operator", "family", "kernel", "what", "ATen"], rows)])
 
 
@@ -407,15 +412,23 @@ def models_report() -> Report:
     """The suite's models with size and accuracy."""
     from genn import suite
 
-    rows = [
-        [e.name, "x".join(map(str, e.input_shape)), e.parameters, e.accuracy, e.description]
-        for e in suite.MODELS.values()
-    ]
+    known = list(suite.MODELS.values())
+    rows = [[e.name, shape_text(e.input_shape), e.parameters, e.accuracy, e.description] for e in known]
     document = {
         "schema": 1,
-        "models": [dict(zip(("name", "input", "parameters", "accuracy", "description"), r, strict=True)) for r in rows],
+        "models": [
+            {
+                "name": e.name,
+                "input_shape": list(e.input_shape),
+                "parameters": e.parameters,
+                "accuracy": e.accuracy,
+                "description": e.description,
+            }
+            for e in known
+        ],
     }
-    return Report("models", document, [Table("", ["model", "input", "parameters", "float accuracy %", ""], rows)])
+    columns = ["model", "input", "parameters", "float accuracy %", ""]
+    return Report("models", document, [Table("", columns, rows)])
 
 
 def doctor_report() -> Report:
