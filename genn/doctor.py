@@ -71,6 +71,8 @@ APT = {
         ("qemu-system-arm", "qemu-system-arm"),
         ("clang", "clang"),
         ("libclang-rt-dev", "asan"),
+        ("csmith", "csmith"),
+        ("libcsmith-dev", "#include <csmith/csmith.h>"),
     ),
 }
 
@@ -126,7 +128,7 @@ def _there(sign: str) -> bool:
     if sign == "newlib":
         return bool(newlib())
     if sign.startswith("#include"):
-        return Path("/usr/include/stdlib.h").is_file()
+        return Path("/usr/include", sign[10:-1]).is_file()
     if sign == "asan":
         resources = _run("clang", "-print-resource-dir")
         return bool(resources) and any(Path(resources, "lib").glob("*/libclang_rt.asan*"))

@@ -201,8 +201,9 @@ def m4() -> list[Case]:
             Case("mull", "umull r1, r2, r3, r4; smull r1, r2, r3, r4", 2, 2),
             Case("mlal", "umlal r1, r2, r3, r4; smlal r1, r2, r3, r4", 2, 2),
             Case("simd", "smlad r1, r2, r3, r4; qadd r1, r2, r3; smmulr r1, r2, r3; pkhbt r1, r2, r3;"
-                 " smlald r1, r2, r3, r4; sadd8 r1, r2, r3; sel r1, r2, r3; usad8 r1, r2, r3; sxtab16 r1, r2, r3; ssat16 r1, #3, r2;"
-                 " smulbb r1, r2, r3; umaal r1, r2, r3, r4; uhsub16 r1, r2, r3; uxtb16 r1, r2", 14, 14),
+                 " smlald r1, r2, r3, r4; sadd8 r1, r2, r3; sel r1, r2, r3; usad8 r1, r2, r3; sxtab16 r1, r2, r3;"
+                 " ssat16 r1, #3, r2; smulbb r1, r2, r3; umaal r1, r2, r3, r4; uhsub16 r1, r2, r3; uxtb16 r1, r2",
+                 14, 14),
             Case("address by simd", "sadd16 r6, r0, r5; ldr r1, [r6]", 1 + 3, 2)]
 
 

@@ -1,7 +1,6 @@
-"""A second opinion that steps: every executed instruction is seen by a Python hook, with no blocks, edges or sites.
+"""A trace of every executed instruction by a Python hook: which function ran when, for tests of banks.
 
-For ARMv6-M it has a decoder and a timing of its own, written from table 3-1 of DDI 0484C and importing nothing of the
-fast path.  For ARMv7-M it uses the timing's rules, and checks how the fast path applies them over blocks and IT.
+Its cycles are those of ARMv6-M, written once more from table 3-1 of DDI 0484C; :mod:`emu.slow` is the whole reference.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import unicorn
 from unicorn import arm_const as arm
 
 import emu
-from emu.decode import Decoder, Insn
 from emu.semihost import Semihost
 
 
@@ -25,8 +23,6 @@ class Trace:
     host: Semihost = field(default_factory=Semihost)
     code: dict[int, bytes] = field(default_factory=dict)
     memory: bytes = b""
-    quotients: dict[int, int] = field(default_factory=dict)
-    """Width in bits of the quotient of the division that stands at this index of ``addresses``."""
 
 
 def trace(elf: Path, core: str, files: dict[str, bytes] | None = None) -> Trace:
@@ -45,12 +41,6 @@ def trace(elf: Path, core: str, files: dict[str, bytes] | None = None) -> Trace:
         out.addresses.append(address)
         if address not in out.code:
             out.code[address] = bytes(uc.mem_read(address, size))
-        code = out.code[address]
-        if size == 4 and code[1] == 0xFB and code[0] & 0xD0 == 0x90 and code[2] & 0xF0 == 0xF0:
-            n, d = (uc.reg_read(arm.UC_ARM_REG_R0 + r) for r in (code[0] & 15, code[2] & 15))
-            if not code[0] & 0x20:
-                n, d = (abs(v - (v >> 31 << 32)) for v in (n, d))
-            out.quotients[len(out.addresses) - 1] = 0 if d == 0 or n < d else n.bit_length() - d.bit_length() + 1
 
     def on_interrupt(_uc, _number, _user):
         uc.emu_stop()
@@ -95,34 +85,4 @@ def m0plus_cycles(seen: Trace) -> int:
             total += 0
         else:
             total += 1
-    return total
-
-
-def rule_cycles(seen: Trace, timing: emu.Timing) -> int:
-    """Cycles of a trace by the rules of ``timing``, one instruction after the other."""
-    decoder = Decoder()
-    insns = {a: decoder.block(a, code)[0] for a, code in seen.code.items()}
-    total = 0
-    waiting: list[int] = []             # addresses that the IT under way predicates
-    before: Insn | None = None
-    for i, address in enumerate(seen.addresses):
-        insn = insns[address]
-        while waiting and waiting[0] != address:
-            waiting.pop(0)
-            total += timing.skipped
-            before = None
-        predicated = bool(waiting)
-        if predicated:
-            waiting.pop(0)
-        following = seen.addresses[i + 1] if i + 1 < len(seen.addresses) else None
-        taken = predicated or (insn.kind in ("bcc", "cbz") and following != address + insn.size)
-        total += timing.cost(insn, taken=taken, quotient=seen.quotients.get(i, 0))
-        if before is not None and not predicated and before.address + before.size == address:
-            total += timing.pair(before, insn)
-        before = None if predicated else insn
-        if insn.covers:
-            at, waiting = address + insn.size, []
-            for _ in range(insn.covers):
-                waiting.append(at)
-                at += 4 if seen.memory[at + 1] >> 3 >= 0x1D else 2
     return total
