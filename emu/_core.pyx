@@ -14,10 +14,15 @@ What is counted, and how it stays exact:
 * UDIV and SDIV take a number of cycles that depends on the operands: a hook on these addresses keeps a histogram of the
   quotient's width in bits.
 
-Unicorn walks the whole list of instruction hooks at each call, so hooks are added lazily, only for code that runs: when
-a block is met for the first time and holds such an instruction, the engine stops before the block's first instruction,
-the hooks are added, the translation is dropped and the block begins again (its IT state lies in the engine and
-survives).  Memory hooks are never used: they make Unicorn 2.1.4 execute IT blocks wrongly.
+Of an IT block only the first instruction is counted, and those behind one that sets flags: the others ran as often, or
+whenever it did not.
+
+Unicorn walks the whole list of instruction hooks at each call within an IT block, so there are only a few, and which
+instructions they see is decided when a block is translated: when a block is met for the first time, the engine stops
+before its first instruction, the hooks' ranges are set to the instructions wanted in it, it is translated again, and for
+the run the first hook's range is made to cover everything.  A translation made during the run therefore calls for each
+instruction; ``on_site`` notices that, and the block is translated again.  The counts are right either way.
+Memory hooks are never used: they make Unicorn 2.1.4 execute IT blocks wrongly.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -45,15 +50,19 @@ cdef class Engine:
     cdef uc_engine *uc
     cdef uc_context *fresh
     cdef State s
-    cdef Memory memory[MAX_MEMORIES]
+    cdef Memory memory[MAX_MEMORIES + 1]
     cdef int memories
     cdef bint armed
+    cdef HookHead *hook[HOOKS]
 
     def __cinit__(self, int cpu_model):
+        cdef uc_hook hook
         memset(&self.s, 0, sizeof(State))
         check(uc_open(UC_ARCH_ARM, UC_MODE_THUMB, &self.uc), "open")
         # first of all, and never with UC_MODE_MCLASS, which silently gives a Cortex-M33
         check(uc_ctl_set_cpu_model(self.uc, cpu_model), "set the CPU model")
+        check(uc_ctl_tlb_mode(self.uc, UC_TLB_VIRTUAL), "set the TLB")
+        check(uc_hook_add(self.uc, &hook, UC_HOOK_TLB_FILL, <void *>on_tlb_fill, self.memory, 1, 0), "hook")
         check(uc_context_alloc(self.uc, &self.fresh), "context")
         check(uc_context_save(self.uc, self.fresh), "context")
 
@@ -83,6 +92,8 @@ cdef class Engine:
         free(self.s.alias_of)
         free(self.s.calls)
         free(self.s.site)
+        free(self.s.clean)
+        free(self.s.tries)
         free(self.s.sites)
 
     # memory ---------------------------------------------------------------------------------------------------------
@@ -95,7 +106,7 @@ cdef class Engine:
         if posix_memalign(&host, 4096, size):
             raise MemoryError
         memset(host, 0, size)
-        self.memory[self.memories] = Memory(base=base, size=size, host=<uint8_t *>host)
+        self.memory[self.memories] = Memory(base=base, size=size, perms=perms, host=<uint8_t *>host)
         self.memories += 1
         check(uc_mem_map_ptr(self.uc, base, size, perms, host), f"map 0x{base:08x}")
 
@@ -154,20 +165,31 @@ cdef class Engine:
         cdef State *s = &self.s
         cdef uint32_t total = 0, b
         cdef uc_hook hook
-        cdef uint32_t lo, size, idx, address, bank
+        cdef uint32_t lo, idx, address, bank
+        cdef uint64_t at, base, size
         if self.armed:
             raise EngineError("armed twice")
         self.armed = True
         if not windows or len(windows) > MAX_WINDOWS:
             raise EngineError("between 1 and 16 pieces of code are supported")
         for lo, size in windows:
-            s.window[s.windows] = Window(lo=lo, halfwords=size >> 1, first=total, host=self.host(lo, size))
+            s.window[s.windows] = Window(lo=lo, halfwords=<uint32_t>size >> 1, first=total, host=self.host(lo, size))
             s.windows += 1
-            total += size >> 1
-        s.lo, s.halfwords, s.total = s.window[0].lo, s.window[0].halfwords, total
+            total += <uint32_t>size >> 1
+        s.total = total
+        for b in range(1, s.windows):
+            if s.window[b].halfwords > s.window[s.main].halfwords:
+                s.main = b
+        s.slots = 1024
+        while s.slots < s.window[s.main].halfwords:
+            s.slots *= 2
+        s.mask = (s.slots - 1) * sizeof(Record)
         s.info = <Info *>calloc(total + ALIASES, sizeof(Info))
         s.alias_of = <uint32_t *>calloc(ALIASES, sizeof(uint32_t))
-        s.site = <uint8_t *>calloc(total, 1)
+        s.site = <uint8_t *>calloc(total + 8, 1)
+        s.clean = <uint16_t *>calloc(total, sizeof(uint16_t))
+        s.tries = <uint8_t *>calloc(total, 1)
+        s.unusual = unusual
         s.seen_cap = s.sites_cap = 1024
         s.seen = <uint32_t *>calloc(s.seen_cap, sizeof(uint32_t))
         s.sites = <uint32_t *>calloc(s.sites_cap, sizeof(uint32_t))
@@ -175,13 +197,13 @@ cdef class Engine:
         s.bank_executed = <uint64_t **>calloc(banks, sizeof(uint64_t *))
         s.bank_quotients = <uint64_t **>calloc(banks, sizeof(uint64_t *))
         s.calls = <uint64_t *>calloc(banks, sizeof(uint64_t))
-        if (s.info == NULL or s.alias_of == NULL or s.site == NULL or s.seen == NULL or s.sites == NULL
+        if (s.info == NULL or s.alias_of == NULL or s.site == NULL or s.clean == NULL or s.tries == NULL or s.seen == NULL or s.sites == NULL
                 or s.bank_records == NULL or s.bank_executed == NULL or s.bank_quotients == NULL or s.calls == NULL):
             raise MemoryError
         s.banks = banks
         for b in range(s.banks):
-            s.bank_records[b] = <Record *>calloc(total + ALIASES, sizeof(Record))
-            s.bank_executed[b] = <uint64_t *>calloc(total, sizeof(uint64_t))
+            s.bank_records[b] = <Record *>calloc(s.slots + total + ALIASES, sizeof(Record))
+            s.bank_executed[b] = <uint64_t *>calloc(total + 8, sizeof(uint64_t))
             s.bank_quotients[b] = <uint64_t *>calloc(MAX_DIVISIONS * DIV_OUTCOMES, sizeof(uint64_t))
             if s.bank_records[b] == NULL or s.bank_executed[b] == NULL or s.bank_quotients[b] == NULL:
                 raise MemoryError
@@ -193,7 +215,13 @@ cdef class Engine:
         s.root = root
         self.rewind()
         check(uc_hook_add(self.uc, &hook, UC_HOOK_INTR, <void *>on_interrupt, s, 1, 0), "hook")
-        check(uc_hook_add(self.uc, &hook, UC_HOOK_MEM_INVALID, <void *>on_bad_memory, s, 1, 0), "hook")
+        # not over plain RAM: where such a hook is, Unicorn sends every store down its slow path
+        at = 0
+        for base, size in sorted((self.memory[b].base, self.memory[b].size) for b in range(<uint32_t>self.memories)
+                                 if self.memory[b].perms == UC_PROT_READ | UC_PROT_WRITE) + [(1 << 32, 0)]:
+            if at < base:
+                check(uc_hook_add(self.uc, &hook, UC_HOOK_MEM_INVALID, <void *>on_bad_memory, s, at, base - 1), "hook")
+            at = base + size
         if not counting:
             return
         check(uc_hook_add(self.uc, &hook, UC_HOOK_BLOCK, <void *>on_block, s, 1, 0), "hook")
@@ -202,8 +230,7 @@ cdef class Engine:
         """Back to bank 0 with an empty call record and reset registers; the counts stay."""
         self.s.depth = 0
         self.s.ret = 1
-        self.s.prev_taken = &self.s.no_edge
-        self.s.prev_end = 0
+        self.s.prev = &self.s.nobody
         use_bank(&self.s, 0)
         check(uc_context_restore(self.uc, self.fresh), "reset")
 
@@ -212,8 +239,8 @@ cdef class Engine:
         cdef uint32_t b, i
         for b in range(self.s.banks):
             for i in range(self.s.seen_n):
-                self.s.bank_records[b][self.s.seen[i]].count = 0
-                self.s.bank_records[b][self.s.seen[i]].taken = 0
+                record(&self.s, b, self.s.seen[i]).count = 0
+                record(&self.s, b, self.s.seen[i]).taken = 0
             for i in range(self.s.sites_n):
                 self.s.bank_executed[b][self.s.sites[i]] = 0
             memset(self.s.bank_quotients[b], 0, self.s.divisions * DIV_OUTCOMES * sizeof(uint64_t))
@@ -224,35 +251,81 @@ cdef class Engine:
         """Run from ``pc`` until something asks for attention: (reason, error text, instructions left of the budget)."""
         cdef uc_err err
         cdef State *s = &self.s
-        cdef int64_t piece
+        cdef int64_t limit = spent(s) + budget
         s.fault_kind = 0
-        s.budget = 0
         while True:
-            piece = min(budget, <int64_t>SLICE)
-            budget -= piece
-            s.budget += piece
+            budget = limit - spent(s)
+            s.final = budget < FINAL
+            s.budget = budget
+            s.tick = 0 if s.final else min(budget // max(s.longest, 16), <int64_t>SLICE)
             s.reason = RAN
             with nogil:
                 err = uc_emu_start(self.uc, pc | 1, 0xFFFFFFF0u, 0, 0)
-            budget += s.budget
-            s.budget = 0
             if s.reason == SITES:
-                self.add_hooks()
-            elif s.reason != BUDGET or budget < MAX_BLOCK:
+                self.translate(s.pending, s.pending_size)
+            elif s.reason != LOOK:
                 break
             PyErr_CheckSignals()
             pc = self.reg(UC_ARM_REG_PC)
+        budget = limit - spent(s)
+        if err == UC_ERR_FETCH_PROT and s.fault_kind == 0:
+            s.fault_kind, s.fault_address, s.fault_size = UC_MEM_FETCH_PROT, self.reg(UC_ARM_REG_PC), 2
         return REASONS[s.reason], uc_strerror(err).decode() if err else "", budget
 
-    cdef add_hooks(self):
+    cdef translate(self, uint32_t addr, uint32_t size):
+        """Translate the block at ``addr`` again, and those that overlap its beginning, each with the hooks it needs."""
         cdef State *s = &self.s
+        cdef uint32_t idx = place(s, addr), back, other
+        cdef int k
+        if not s.hooked:
+            self.add_hooks()
+        check(uc_ctl_remove_cache(self.uc, addr, addr + 2), "drop a translation")
+        self.request(addr, size)
+        for back in range(1, MAX_BLOCK // 2):
+            if back > idx or place(s, addr - 2 * back) != idx - back:
+                break
+            other = s.clean[idx - back]
+            if other > 2 * back:
+                self.request(addr - 2 * back, other)
+        self.hook[0].begin, self.hook[0].end = 1, 0
+        for k in range(1, HOOKS):
+            self.hook[k].begin = self.hook[k].end = NOWHERE
+
+    cdef request(self, uint32_t addr, uint32_t size):
+        """Have one block translated with hooks on the sites in ``size`` bytes and, where they are many, in between."""
+        cdef State *s = &self.s
+        cdef uint32_t idx = place(s, addr), i, n = 0, k, best, halfwords = min(size >> 1, <uint32_t>1024)
+        cdef uint64_t first[1024]
+        cdef uint64_t last[1024]
+        for i in range(halfwords):
+            if s.site[idx + i] == COUNTED or s.site[idx + i] == DIVISION:
+                first[n] = last[n] = addr + 2 * i
+                n += 1
+        while n > HOOKS:
+            best = 0
+            for k in range(1, n - 1):
+                if first[k + 1] - last[k] < first[best + 1] - last[best]:
+                    best = k
+            last[best] = last[best + 1]
+            for k in range(best + 1, n - 1):
+                first[k], last[k] = first[k + 1], last[k + 1]
+            n -= 1
+        for k in range(<uint32_t>HOOKS):
+            if k >= n:
+                first[k] = last[k] = NOWHERE
+            self.hook[k].begin, self.hook[k].end = first[k], last[k]
+        check(uc_ctl_request_cache(self.uc, addr, NULL), "translate")
+
+    cdef add_hooks(self):
         cdef uc_hook hook
-        cdef uint32_t k, first, last
-        for k in range(s.pending_n):
-            first, last = s.pending[2 * k], s.pending[2 * k + 1]
-            check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, s, first, last), "hook")
-            check(uc_ctl_remove_cache(self.uc, first, last + 2), "drop a translation")
-        s.pending_n = 0
+        cdef int k
+        for k in range(HOOKS):
+            check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, &self.s, NOWHERE + 2 * k, NOWHERE + 2 * k + 1),
+                  "hook")
+            self.hook[k] = <HookHead *><void *>hook
+            if self.hook[k].begin != NOWHERE + 2 * k or self.hook[k].end != NOWHERE + 2 * k + 1:
+                raise EngineError("this build of Unicorn is not the one that emu was made for: version 2.1.4")
+        self.s.hooked = True
 
     @property
     def intno(self):
@@ -292,15 +365,38 @@ cdef class Engine:
             at = s.seen[i]
             address = self.address_of(s.alias_of[at - s.total] if at >= s.total else at)
             for b in range(s.banks):
-                if s.bank_records[b][at].count:
-                    out.append((b, address, s.info[at].size, s.bank_records[b][at].count, s.bank_records[b][at].taken))
+                if record(s, b, at).count:
+                    out.append((b, address, s.info[at].size, record(s, b, at).count, record(s, b, at).taken))
         return out
 
     def executed(self):
         """Executions of the instructions that stand in IT blocks, and of divisions: (bank, address, times)."""
-        cdef uint32_t b, i
-        return [(b, self.address_of(self.s.sites[i]), self.s.bank_executed[b][self.s.sites[i]])
-                for b in range(self.s.banks) for i in range(self.s.sites_n) if self.s.bank_executed[b][self.s.sites[i]]]
+        cdef uint32_t b, i, k, at, idx, lead
+        cdef uint64_t n
+        cdef State *s = &self.s
+        cdef uint64_t *through = <uint64_t *>calloc(s.total + 8, sizeof(uint64_t))
+        cdef list out = []
+        if through == NULL:
+            raise MemoryError
+        for b in range(s.banks):
+            memset(through, 0, s.total * sizeof(uint64_t))
+            for i in range(s.seen_n):
+                at = s.seen[i]
+                n = record(s, b, at).count
+                idx = s.alias_of[at - s.total] if at >= s.total else at
+                if n:
+                    for k in range(idx, min(idx + (s.info[at].size >> 1), s.total)):
+                        through[k] += n
+            for i in range(s.sites_n):
+                idx = s.sites[i]
+                lead = idx - (s.site[idx] >> 4)
+                n = s.bank_executed[b][lead]
+                if s.site[idx] & 15 == OPPOSITE:
+                    n = through[lead] - n if through[lead] > n else 0
+                if n:
+                    out.append((b, self.address_of(idx), n))
+        free(through)
+        return out
 
     def quotients(self):
         """Divisions by the width of their quotient: (bank, address, [times at 0 bits, ... at 32 bits])."""

@@ -1,7 +1,7 @@
 """Counters and native hooks of the emulator's hot path; included by _core.pyx, where the method is described.
 
-``on_block`` runs once per executed block, ``on_site`` once per executed instruction of an IT block and per division;
-the rest runs when something new is met.
+``on_block`` runs once per executed block: a leaf without a frame, which one comparison sends to ``unusual``.  ``on_site``
+runs once per executed instruction that has to be watched; the rest when something new is met.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -15,9 +15,13 @@ cdef extern from *:
     """
     #define EMU_UNLIKELY(x) __builtin_expect(!!(x), 0)
     #define EMU_CLZ(x) ((x) ? __builtin_clz(x) : 32)
+    /* The head of struct hook of unicorn 2.1.4 (include/uc_priv.h), which a uc_hook points at. */
+    struct emu_hook_head { int type, insn, refs, op, op_flags; _Bool to_delete; uint64_t begin, end; };
     """
     bint unlikely "EMU_UNLIKELY"(bint) nogil
     int clz "EMU_CLZ"(uint32_t) nogil
+    ctypedef struct HookHead "struct emu_hook_head":
+        uint64_t begin, end
 
 cdef extern from "unicorn/unicorn.h" nogil:
     ctypedef struct uc_engine
@@ -25,12 +29,19 @@ cdef extern from "unicorn/unicorn.h" nogil:
     ctypedef size_t uc_hook
     ctypedef int uc_err
     int UC_ARCH_ARM, UC_MODE_THUMB
-    int UC_HOOK_BLOCK, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_INVALID
+    int UC_HOOK_BLOCK, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_INVALID, UC_HOOK_TLB_FILL
+    int UC_TLB_VIRTUAL, UC_ERR_FETCH_PROT, UC_MEM_FETCH_PROT, UC_MEM_FETCH, UC_PROT_ALL, UC_PROT_READ, UC_PROT_WRITE
+    ctypedef struct uc_tlb_entry:
+        uint64_t paddr
+        int perms
+    uc_err uc_ctl_tlb_mode(uc_engine *, int mode)
     int UC_ARM_REG_R0, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC
     uc_err uc_open(int arch, int mode, uc_engine **out)
     uc_err uc_close(uc_engine *)
     uc_err uc_ctl_set_cpu_model(uc_engine *, int model)
+    ctypedef struct uc_tb
     uc_err uc_ctl_remove_cache(uc_engine *, uint64_t address, uint64_t end)
+    uc_err uc_ctl_request_cache(uc_engine *, uint64_t address, uc_tb *)
     uc_err uc_mem_map_ptr(uc_engine *, uint64_t address, size_t size, uint32_t perms, void *ptr)
     uc_err uc_hook_add(uc_engine *, uc_hook *, int type, void *callback, void *user, uint64_t begin, uint64_t end, ...)
     uc_err uc_emu_start(uc_engine *, uint64_t begin, uint64_t until, uint64_t timeout, size_t count)
@@ -50,16 +61,20 @@ cdef enum:
     ALIASES = 4096          # blocks seen again with another length (a retranslation): each gets a record of its own
     DIV_OUTCOMES = 33       # quotient width in bits, 0 to 32
     MAX_DIVISIONS = 512
-    MAX_PENDING = 256
-    MAX_BLOCK = 1024        # instructions, more than any translated block has
-    SLICE = 1 << 26         # instructions between two looks at signals: a fraction of a second
+    HOOKS = 4               # instruction hooks: Unicorn walks all of them at each call
+    RETRIES = 6             # translations of one block
+    MAX_BLOCK = 1024        # bytes, more than any translated block has
+    NOWHERE = 0x100000000   # an address that code never has
+    SLICE = 1 << 22         # blocks between two looks at signals: a fraction of a second
+    FINAL = 1 << 14         # instructions: with fewer left of the budget, each block is looked at
 
 cdef enum Reason:
     RAN = 0
     INTERRUPT = 1
     BUDGET = 2
     OUTSIDE = 3             # execution left the code of the ELF
-    SITES = 4               # instruction hooks are to be added
+    LOOK = 5                # at the budget and at signals
+    SITES = 4               # a block is to be translated with instruction hooks
 
 REASONS = {RAN: "error", INTERRUPT: "interrupt", BUDGET: "budget", OUTSIDE: "outside"}
 DIVISION_OUTCOMES = DIV_OUTCOMES
@@ -69,11 +84,18 @@ cdef struct Info:
     uint16_t length         # instructions in it
     uint16_t entry          # 1 + bank that begins here
 
-cdef struct Record:
-    Info info               # a copy for each bank, so that the hot path touches one cache line
+cdef struct Record:         # 32 bytes: within one cache line
+    uint32_t address, size  # another size sends on_block to the unusual case
+    uint32_t end, unused
     uint64_t count          # times the block began
     uint64_t taken          # times the next block began elsewhere than at this one's end
-    uint64_t unused         # 32 bytes in all
+
+cdef enum Kind:             # of a site, with the distance to its lead in halfwords from bit 4 up
+    NONE = 0
+    COUNTED = 1             # in an IT block, counted by a hook
+    DIVISION = 2            # likewise, with its quotient
+    SAME = 3                # in an IT block, executed as often as its lead
+    OPPOSITE = 4            # executed when its lead is not
 
 cdef struct Frame:
     uint32_t bank, ret, sp
@@ -88,19 +110,22 @@ cdef struct Division:
     bint is_signed
 
 cdef struct Memory:
-    uint32_t base, size
+    uint32_t base, size, perms
     uint8_t *host
 
 cdef struct State:
     # the hot path touches these
-    uint32_t lo, halfwords
-    Info *info
-    Record *records         # of the bank that is running
-    uint64_t *prev_taken
-    uint32_t prev_end
+    uint32_t mask           # of the record table, in bytes
     uint32_t ret            # awaited return address; 1 when none
-    int64_t budget
+    Record *records         # of the bank that is running
+    int64_t tick            # blocks until somebody looks at the budget
+    Record *prev
+    void (*unusual)(uc_engine *, uint64_t, uint32_t, void *) noexcept nogil
     # the rest
+    int64_t budget          # instructions, while ``final``
+    bint final
+    uint32_t main, slots, longest
+    Info *info
     uint64_t *executed      # of the bank that is running, per halfword
     uint64_t *quotients     # of the bank that is running
     uint32_t windows, total, aliases, seen_n, seen_cap, banks, depth, bank, root
@@ -112,14 +137,16 @@ cdef struct State:
     uint64_t **bank_executed
     uint64_t **bank_quotients
     uint64_t *calls
-    uint8_t *site           # per halfword: 1 counted as executed, 2 a division too
+    uint8_t *site           # per halfword: Kind
+    uint16_t *clean         # per halfword: bytes from here on whose translation has hooks where they belong and no more
+    uint8_t *tries          # per halfword: translations asked for
     uint32_t *sites
     uint32_t sites_n, sites_cap
     Division division[MAX_DIVISIONS]
     uint32_t divisions
-    uint32_t pending[2 * MAX_PENDING]   # first and last address of hooks to add
-    uint32_t pending_n
-    uint64_t no_edge
+    uint32_t pending, pending_size      # block to translate
+    bint hooked             # the instruction hooks are there
+    Record nobody
     int reason
     uint32_t intno, fault_kind, fault_address, fault_size, outside
     bint overflow
@@ -135,7 +162,25 @@ cdef uint32_t place(State *s, uint32_t addr) noexcept nogil:
     return 0xFFFFFFFFu
 
 
-cdef bint add_site(State *s, uint32_t idx, uint8_t kind, uint32_t op) noexcept nogil:
+cdef Record *record(State *s, uint32_t bank, uint32_t at) noexcept nogil:
+    """A bank's record: blocks of the main window lie where on_block looks for them, the others behind."""
+    cdef Window *win = &s.window[s.main]
+    if win.first <= at < win.first + win.halfwords:
+        return &s.bank_records[bank][(at - win.first + (win.lo >> 1)) & (s.slots - 1)]
+    return &s.bank_records[bank][s.slots + at]
+
+
+cdef int64_t spent(State *s) noexcept nogil:
+    """Instructions that the blocks counted so far hold."""
+    cdef int64_t n = 0
+    cdef uint32_t b, i
+    for b in range(s.banks):
+        for i in range(s.seen_n):
+            n += <int64_t>record(s, b, s.seen[i]).count * s.info[s.seen[i]].length
+    return n
+
+
+cdef bint add_site(State *s, uint32_t idx, uint32_t kind, uint32_t op) noexcept nogil:
     """Mark one instruction as counted by itself; False when it was already."""
     cdef uint32_t *grown
     if s.site[idx]:
@@ -147,33 +192,36 @@ cdef bint add_site(State *s, uint32_t idx, uint8_t kind, uint32_t op) noexcept n
             return False
         s.sites = grown
         s.sites_cap *= 2
-    if kind == 2:
+    if kind == DIVISION:
         if s.divisions == MAX_DIVISIONS:
             s.overflow = True
             return False
         s.division[s.divisions] = Division(index=idx, rn=(op >> 16) & 15, rm=op & 15, is_signed=(op & 0x00200000) == 0)
         s.divisions += 1
-    s.site[idx] = kind
+    s.site[idx] = <uint8_t>kind
     s.sites[s.sites_n] = idx
     s.sites_n += 1
     return True
 
 
-cdef void pend(State *s, uint32_t first, uint32_t last) noexcept nogil:
-    if s.pending_n == MAX_PENDING:
-        s.overflow = True
-        return
-    s.pending[2 * s.pending_n] = first
-    s.pending[2 * s.pending_n + 1] = last
-    s.pending_n += 1
+cdef bint sets_flags(uint32_t op, uint32_t step) noexcept nogil:
+    """May this instruction, inside an IT block, change the flags?  False only where it certainly does not."""
+    cdef uint32_t high
+    if step == 2:
+        # in an IT block the 16-bit forms leave the flags alone, but for CMP, CMN and TST
+        return op >> 11 == 5 or op >> 6 in (0x108, 0x10A, 0x10B) or op >> 8 == 0x45
+    high = op >> 16
+    if high >> 9 == 0x7C or high >> 9 == 0x74 or high >> 9 == 0x76:
+        return False        # loads and stores: single; multiple, dual and of the FPU
+    return (high & 0x10) != 0 or (high & 0xFFE0) == 0xF380
 
 
-cdef uint32_t walk(State *s, uint32_t addr, uint32_t size) noexcept nogil:
-    """Number of instructions in ``size`` bytes of Thumb code; notes the sites among them as pending."""
-    cdef uint32_t w, off, end, n = 0, op, step, predicated = 0, it_first = 0, it_last = 0
-    cdef uint32_t kind
-    cdef bint fresh = False
+cdef uint32_t walk(State *s, uint32_t addr, uint32_t size, uint32_t *hooks) noexcept nogil:
+    """Number of instructions in ``size`` bytes of Thumb code; marks the sites among them and counts those to hook."""
+    cdef uint32_t w, off, end, n = 0, op, step, predicated = 0, lead = 0, flags = 0, k = 0, idx
+    cdef uint32_t kind, condition = 0
     cdef Window *win
+    hooks[0] = 0
     for w in range(s.windows):
         win = &s.window[w]
         off = addr - win.lo
@@ -186,22 +234,28 @@ cdef uint32_t walk(State *s, uint32_t addr, uint32_t size) noexcept nogil:
             if (op >> 11) >= 0x1D and off + 4 <= 2 * win.halfwords:
                 op = (op << 16) | win.host[off + 2] | (<uint32_t>win.host[off + 3] << 8)
                 step = 4
-            if off < end:
-                n += 1
-            kind = 2 if step == 4 and (op & 0xFFD0F0F0u) == 0xFB90F0F0u else 0
+            idx = win.first + (off >> 1)
+            kind = DIVISION if step == 4 and (op & 0xFFD0F0F0u) == 0xFB90F0F0u else NONE
             if predicated:
-                fresh = add_site(s, win.first + (off >> 1), 2 if kind else 1, op) or fresh
-                it_last = win.lo + off
+                if kind == NONE:
+                    kind = COUNTED
+                    if k and not flags:
+                        # the flags are still those that the lead saw: counting one of them is enough
+                        kind = ((SAME if (condition >> (4 - k) & 1) == condition >> 4 else OPPOSITE)
+                                | (idx - lead) << 4)
+                flags = flags or sets_flags(op, step)
                 predicated -= 1
-                if predicated == 0 and fresh:
-                    pend(s, it_first, it_last)
-            elif kind:
-                if add_site(s, win.first + (off >> 1), 2, op):
-                    pend(s, win.lo + off, win.lo + off)
+                k += 1
             elif step == 2 and (op & 0xFF00) == 0xBF00 and op & 15:
                 # IT: the lowest set bit of the mask says how many instructions follow, 1 to 4
                 predicated = 1 if (op & 15) == 8 else (2 if (op & 7) == 4 else (3 if (op & 3) == 2 else 4))
-                it_first, fresh = win.lo + off + 2, False
+                condition, lead, k, flags = op & 31, idx + 1, 0, 0
+            if kind != NONE:
+                add_site(s, idx, kind, op)
+            if off < end:
+                n += 1
+                if s.site[idx] == COUNTED or s.site[idx] == DIVISION:
+                    hooks[0] += 1
             off += step
         return n
     return 0
@@ -209,7 +263,7 @@ cdef uint32_t walk(State *s, uint32_t addr, uint32_t size) noexcept nogil:
 
 cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
     """Index of this block's records; a block that nobody has seen (or another length of one) is noted first."""
-    cdef uint32_t i, at = idx
+    cdef uint32_t i, at = idx, hooks
     cdef uint32_t *grown
     if s.info[idx].size == size:
         return idx
@@ -225,7 +279,7 @@ cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) no
         s.aliases += 1
         s.info[at].entry = s.info[idx].entry
     s.info[at].size = size
-    s.info[at].length = <uint16_t>walk(s, addr, size)
+    s.info[at].length = <uint16_t>walk(s, addr, size, &hooks)
     if s.seen_n == s.seen_cap:
         grown = <uint32_t *>realloc(s.seen, 2 * s.seen_cap * sizeof(uint32_t))
         if grown == NULL:
@@ -235,14 +289,10 @@ cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) no
         s.seen_cap *= 2
     s.seen[s.seen_n] = at
     s.seen_n += 1
+    if s.info[at].length > s.longest:
+        s.longest = s.info[at].length
+        s.tick = min(s.tick, <int64_t>0)    # what was left may not be left any more
     return at
-
-
-cdef Record *meet(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
-    """The running bank's record of a block that it sees for the first time, or in another length than the first."""
-    cdef Record *r = &s.records[number_of(s, idx, addr, size)]
-    r.info = s.info[r - s.records]
-    return r
 
 
 cdef void use_bank(State *s, uint32_t bank) noexcept nogil:
@@ -276,6 +326,9 @@ cdef void switch_bank(State *s, uc_engine *uc, uint32_t addr, uint32_t entry) no
     if s.depth > 0:
         s.ret = s.frame[s.depth - 1].ret
         use_bank(s, s.frame[s.depth - 1].bank)
+        sp = place(s, s.ret)
+        if sp != 0xFFFFFFFFu:
+            record(s, s.bank, sp).size = 0      # so that the block there is noticed
     else:
         s.ret = 1
         use_bank(s, 0)
@@ -283,50 +336,88 @@ cdef void switch_bank(State *s, uc_engine *uc, uint32_t addr, uint32_t entry) no
 
 cdef void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
     cdef State *s = <State *>user
-    cdef uint32_t addr = <uint32_t>address
-    cdef uint32_t idx = (addr - s.lo) >> 1
+    cdef Record *r = <Record *>(<char *>s.records + (<uint32_t>address << 4 & s.mask))
+    cdef Record *prev
+    if unlikely(r.address != <uint32_t>address or r.size != size):
+        s.unusual(uc, address, size, user)
+        return
+    s.tick -= 1
+    if unlikely(s.tick < 0):
+        s.unusual(uc, address, size, user)
+        return
+    prev = s.prev
+    prev.taken += (<uint32_t>address != prev.end)
+    r.count += 1
+    s.prev = r
+
+
+cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
+    """A block that on_block does not settle: new, of another length, outside of the main window, where a bank begins or
+    ends, or with little left of the budget.
+    """
+    cdef State *s = <State *>user
+    cdef uint32_t addr = <uint32_t>address, at, hooks = 0
+    cdef uint32_t idx = place(s, addr)
     cdef Record *r
-    if unlikely(idx >= s.halfwords):
-        idx = place(s, addr)
-        if idx == 0xFFFFFFFFu:
-            s.reason = OUTSIDE
-            s.outside = addr
-            uc_emu_stop(uc)
-            return
-    r = &s.records[idx]
-    if unlikely(r.info.size != size):
-        r = meet(s, idx, addr, size)
-        if s.pending_n:
+    if idx == 0xFFFFFFFFu:
+        s.reason = OUTSIDE
+        s.outside = addr
+        uc_emu_stop(uc)
+        return
+    if s.clean[idx] < size:
+        walk(s, addr, size, &hooks)
+        s.clean[idx] = <uint16_t>size
+        if s.hooked or hooks:
+            s.pending, s.pending_size = addr, size
             s.reason = SITES
             uc_emu_stop(uc)
             return
-    if unlikely(s.budget < r.info.length):
-        s.reason = BUDGET
+    at = number_of(s, idx, addr, size)
+    if s.final:
+        s.tick = 0
+        if s.budget < s.info[at].length:
+            s.reason = BUDGET
+            uc_emu_stop(uc)
+            return
+        s.budget -= s.info[at].length
+    elif s.tick <= 0:
+        s.reason = LOOK
         uc_emu_stop(uc)
         return
-    s.budget -= r.info.length
-    s.prev_taken[0] += (addr != s.prev_end)
-    if unlikely(r.info.entry != 0 or addr == s.ret):
-        switch_bank(s, uc, addr, r.info.entry)
-        r = &s.records[idx]
-        if r.info.size != size:
-            r = meet(s, idx, addr, size)
+    s.prev.taken += (addr != s.prev.end)
+    if s.info[idx].entry != 0 or addr == s.ret:
+        switch_bank(s, uc, addr, s.info[idx].entry)
+    r = record(s, s.bank, at)
+    r.address, r.end = addr, addr + size
+    r.size = 0 if s.info[idx].entry != 0 or addr == s.ret else size
     r.count += 1
-    s.prev_taken = &r.taken
-    s.prev_end = addr + size
+    s.prev = r
+
+
+cdef void watched_too_much(State *s) noexcept nogil:
+    """The block that is running calls for instructions that need no watching: have it translated again, once it begins
+    anew.
+    """
+    cdef uint32_t at = place(s, s.prev.address)
+    if s.prev == &s.nobody or at == 0xFFFFFFFFu or s.tries[at] >= RETRIES:
+        return
+    s.tries[at] += 1
+    s.clean[at] = 0
+    s.prev.size = 0
 
 
 cdef void on_site(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
     """An instruction inside an IT block was executed, or a division begins."""
     cdef State *s = <State *>user
-    cdef uint32_t idx = (<uint32_t>address - s.lo) >> 1, n, d, bits = 0, k
+    cdef uint32_t idx = place(s, <uint32_t>address), n, d, bits = 0, k
     cdef Division *v
-    if unlikely(idx >= s.halfwords):
-        idx = place(s, <uint32_t>address)
-        if idx == 0xFFFFFFFFu:
-            return
+    if unlikely(idx == 0xFFFFFFFFu):
+        return
+    if unlikely(s.site[idx] != COUNTED and s.site[idx] != DIVISION):
+        watched_too_much(s)
+        return
     s.executed[idx] += 1
-    if s.site[idx] == 2:
+    if s.site[idx] == DIVISION:
         for k in range(s.divisions):
             v = &s.division[k]
             if v.index == idx:
@@ -362,3 +453,20 @@ cdef bint on_bad_memory(uc_engine *uc, int kind, uint64_t address, int size, int
     s.fault_address = <uint32_t>address
     s.fault_size = <uint32_t>size
     return False
+
+
+cdef bint on_tlb_fill(uc_engine *uc, uint64_t address, int kind, uc_tlb_entry *result, void *user) noexcept nogil:
+    """Pages without code lose the right to execute here, because Unicorn sends every store to a page that has it down its
+    slow path.  Whether an access is allowed is decided later, by the memory's own rights.
+    """
+    cdef Memory *m = <Memory *>user
+    result.paddr = address
+    result.perms = UC_PROT_ALL
+    if kind != UC_MEM_FETCH:
+        while m.size:
+            if address - m.base < m.size:
+                if m.perms == UC_PROT_READ | UC_PROT_WRITE:
+                    result.perms = UC_PROT_READ | UC_PROT_WRITE
+                break
+            m += 1
+    return True
