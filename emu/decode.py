@@ -2,8 +2,8 @@
 
 The classes are the words that the timing rules in ``timing/*.toml`` use: ``alu mul mla mull mlal div simd sat ldr ldrd
 str str_reg strd ldm stm push pop`` (``_pc`` behind those that load the program counter) ``mov_pc b bcc cbz bl bx blx
-tbb it nop hint wait mrs msr cps barrier svc bkpt udf exclusive pld`` and, for the FPU, ``fp fp_mla fp_div fp_mov vmrs
-vldr vstr vldm vstm``.
+tbb it nop hint wait mrs msr cps barrier svc bkpt udf exclusive clrex pld`` and, for the FPU, ``fp fp_mla fp_div fp_mov
+vmrs vldr vstr vldm vstm``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FIXED = {
     "bkpt": "bkpt",
     "udf": "udf",
     "trap": "udf",
-    "clrex": "exclusive",
+    "clrex": "clrex",
     "pld": "pld",
     "pldw": "pld",
     "pli": "pld",

@@ -15,9 +15,9 @@ from .decode import Insn
 from .errors import EmuError
 
 _FOLDER = Path(__file__).parent / "timing"
-_LOADS = frozenset({"ldr"})
+_LOADS = frozenset({"ldr", "exclusive"})
 # not "str": with an immediate offset it takes one cycle in any case, LDR R0,[R1,R2]; STR R0,[R3,#20] three together
-_BEHIND_A_LOAD = frozenset({"ldr", "str_reg"})
+_BEHIND_A_LOAD = frozenset({"ldr", "str_reg", "exclusive"})
 _COMPUTES = frozenset({"alu", "mul", "mla", "mull", "mlal", "div", "simd", "sat"})
 _ADDRESSES = frozenset(
     {"ldr", "ldr_pc", "str", "str_reg", "ldrd", "strd", "ldm", "ldm_pc", "stm", "push", "pop", "pop_pc", "tbb"}

@@ -1,7 +1,7 @@
 """Cycles by the cores' manuals, in Python: which table each number is from stands beside it.
 
 Cortex-M0 r0p0 Technical Reference Manual, Arm DDI 0432C; Cortex-M0+ r0p1, DDI 0484C; Cortex-M3 r2p1, DDI 0337I;
-Cortex-M4 r0p1, DDI 0439B.  All at zero wait states.  What the manuals leave open is decided here as emu/README.md says.
+Cortex-M4 r0p0, DDI 0439B.  All at zero wait states.  What the manuals leave open is decided here as emu/README.md says.
 """
 
 from __future__ import annotations
@@ -140,11 +140,12 @@ class Price:
             return 0
         extra = 0
         # a load, and then a load or a store whose address does not need it.  STR with an immediate offset takes one
-        # cycle as it is: LDR R0,[R1,R2]; STR R0,[R3,#20] takes three, as does LDR R0,[R1,R2]; STR R1,[R3,R2]
+        # cycle as it is: LDR R0,[R1,R2]; STR R0,[R3,#20] takes three, as does LDR R0,[R1,R2]; STR R1,[R3,R2].
+        # LDREX and STREX pipeline as LDR does
         if (
-            before.kind == "ldr"
+            before.kind in ("ldr", "ldrex", "strex")
             and not before.to_pc
-            and op.kind in ("ldr", "str_register")
+            and op.kind in ("ldr", "str_register", "ldrex", "strex")
             and not op.to_pc
             and not before.writes & op.address
         ):

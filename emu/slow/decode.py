@@ -170,7 +170,9 @@ def _dual(first: int, second: int) -> Op | None:
         return Op(4, "ldrd" if load else "strd", 2, address=base)
     if first & 0x80 and load and second >> 5 & 7 == 0:
         return Op(4, "tbb", address=base | _bits(second & 15))
-    return Op(4, "ldrex" if load else "strex", address=base)
+    if load:
+        return Op(4, "ldrex", writes=_bits(second >> 12), address=base)
+    return Op(4, "strex", writes=_bits(second & 15 if first & 0x80 else second >> 8 & 15), address=base)
 
 
 def _data(which: int, first: int, second: int) -> Op | None:
