@@ -21,7 +21,8 @@ import click
 
 import genn
 from genn import progress
-from genn.errors import CheckFailed, GennError, ModelError, UsageError
+from genn.errors import CheckFailed, GennError, ModelError, ToolchainError, UsageError
+from genn.names import printable
 
 CONVERT_HELP = """MODEL is a name of the benchmark suite (genn models), file.py:factory or package.module:factory, or a
 .pt2 from torch.export.  A factory is Python code and is run; a .pt2 or weights file is not trusted unless you say
@@ -425,6 +426,9 @@ def _run(args: list[str], interrupts: list[int]) -> int:
         if isinstance(error, MemoryError):
             say("there is not enough memory here for this; use fewer samples or a smaller network")
             return ModelError.exit_code
+        if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "safetensors"):
+            say(f"{error.name} is not installed, and models are read with it; pip install 'genn-mcu[torch]'")
+            return ToolchainError.exit_code
         if isinstance(error, OSError) and error.errno in _SYSTEM:
             place = f"{error.filename}: " if error.filename else ""
             say(f"{place}the system refused: {error.strerror}; make room or choose another place")
@@ -464,8 +468,6 @@ def _watched(interrupts: list[int]) -> Iterator[None]:
 
 def say(message: str) -> None:
     """One message on standard error, with nothing in it that could steer a terminal."""
-    from genn.report import printable
-
     lines = [printable(line.expandtabs()) for line in f"genn: {message}".split("\n")]
     with contextlib.suppress(OSError):
         click.echo("\n".join(lines), err=True)

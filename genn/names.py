@@ -1,4 +1,4 @@
-"""Text from a model is untrusted: this file turns it into C identifiers, comments and names that cannot do harm."""
+"""Text from a model is untrusted: this file turns it into identifiers, comments and lines that cannot do harm."""
 
 from __future__ import annotations
 
@@ -49,3 +49,10 @@ def comment(text: str, limit: int = 120) -> str:
     safe = "".join(c if " " <= c <= "~" else "?" for c in text)
     safe = safe.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+
+
+def printable(string: str) -> str:
+    """``string`` with what could steer a terminal (escapes, line breaks, reversed text) written as an escape."""
+    if string.isprintable():
+        return string
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in string)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from genn.names import printable
+
 
 @dataclass
 class Table:
@@ -98,13 +100,6 @@ class Report:
                 console.print(Text(t.note), style="dim")
         for line in self.lines:
             console.print(Text(printable(line)), soft_wrap=True)
-
-
-def printable(string: str) -> str:
-    """``string`` with what could steer a terminal (escapes, line breaks, reversed text) written as an escape."""
-    if string.isprintable():
-        return string
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in string)
 
 
 def text(value: Any) -> str:

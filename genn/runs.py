@@ -328,7 +328,7 @@ def verify_report(
     board = _target(target)
     if weights is not None and spec is None:
         raise UsageError("--weights goes with --model, which is not given", fix="name the model that they belong to")
-    spec = spec or manifest.raw.get("options", {}).get("suite")
+    asked, spec = spec is not None, spec or manifest.raw.get("options", {}).get("suite")
     arrays: Any = None
     labels = None
     if data_file is not None:
@@ -337,11 +337,17 @@ def verify_report(
     elif spec in suite.MODELS:
         arrays, labels = suite.samples(spec)
     module: Any = None
+    notes = [] if arrays is not None else ["the inputs are random; --data X.npz compares on real ones"]
     if spec:
-        with steps("loading the model"):
-            from genn.load import load_model
+        try:
+            with steps("loading the model"):
+                from genn.load import load_model
 
-            module = load_model(spec, weights, trust, [v.torch_shape for v in manifest.inputs]).model
+                module = load_model(spec, weights, trust, [v.torch_shape for v in manifest.inputs]).model
+        except ModuleNotFoundError as error:
+            if asked or error.name != "torch":
+                raise
+            notes.append("torch is not installed, so PyTorch is not compared; pip install 'genn-mcu[torch]'")
     with steps("comparing"):
         report = verify(
             directory,
@@ -355,8 +361,7 @@ def verify_report(
             jobs=jobs,
             sanitize=sanitize,
         )
-    if arrays is None:
-        report.lines.append("the inputs are random; --data X.npz compares on real ones")
+    report.lines += notes
     return report
 
 

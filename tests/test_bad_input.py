@@ -470,12 +470,14 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", [0.3, 1.0, 2.5, 4.0])
+@pytest.mark.parametrize("moment", [0, 0.7, 2.0, 3.5])
 def test_ctrl_c_during_convert(moment: float, tmp_path: Path) -> None:
     """Whenever it comes: exit code 130, or a whole project if it came too late."""
     out = tmp_path / "out"
     argv = genn_argv("convert", "mnist-cnn", "-o", out, "--scheme", "int16")
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    while "_multiarray_umath" not in Path(f"/proc/{child.pid}/maps").read_text():  # Python itself has started
+        time.sleep(0.02)
     time.sleep(moment)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)

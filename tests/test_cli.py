@@ -21,7 +21,8 @@ import pytest
 
 from genn import progress
 from genn.cli import cli
-from genn.report import Report, Table, printable, text
+from genn.names import printable
+from genn.report import Report, Table, text
 from tests.workshop import environment, genn, genn_argv, genn_process, project, spec, workshop
 
 
@@ -90,6 +91,19 @@ def test_commands_that_read_no_model_import_no_torch(need_tool: Callable[[str], 
                  ["emulate", project()], ["footprint", project()]):  # fmt: skip
         assert not imported(*args) & {"torch", "jinja2", "safetensors", "scipy"}, args
     assert not imported("--help") & {"numpy", "rich", "unicorn"}
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, need_tool: Callable[[str], str]) -> None:
+    """What reads a model says what to install; a suite model's folder is still verified, without PyTorch."""
+    need_tool("cc")
+    folder = project("mnist-mlp", "int16")
+    for name in [m for m in sys.modules if m in ("genn.load", "genn.frontend", "genn.tracing")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    done = genn("verify", folder, "--samples", "20")
+    assert done.code == 0 and "torch is not installed, so PyTorch is not compared" in done.out
+    genn("convert", spec("small"), "-o", tmp_path / "out").sentence(4, "torch is not installed", "genn-mcu[torch]")
+    genn("verify", folder, "--model", "mnist-mlp").sentence(4, "torch is not installed", "genn-mcu[torch]")
 
 
 def test_emulate_starts_at_once(need_tool: Callable[[str], str]) -> None:
