@@ -74,7 +74,7 @@ cdef class Engine:
         if self.uc != NULL:
             uc_close(self.uc)
         for m in range(self.memories):
-            free(self.memory[m].host)
+            munmap(self.memory[m].host, self.memory[m].size)
         if self.s.bank_records != NULL:
             for b in range(self.s.banks):
                 free(self.s.bank_records[b])
@@ -100,12 +100,12 @@ cdef class Engine:
 
     def map(self, uint32_t base, uint32_t size, uint32_t perms):
         """Map ``size`` bytes (a multiple of 4096) of zeros; ``perms`` are Unicorn's 1 read, 2 write, 4 execute."""
-        cdef void *host = NULL
+        cdef void *host
         if self.memories == MAX_MEMORIES:
             raise EngineError("too many memory regions")
-        if posix_memalign(&host, 4096, size):
+        host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if host == MAP_FAILED:
             raise MemoryError
-        memset(host, 0, size)
         self.memory[self.memories] = Memory(base=base, size=size, perms=perms, host=<uint8_t *>host)
         self.memories += 1
         check(uc_mem_map_ptr(self.uc, base, size, perms, host), f"map 0x{base:08x}")
@@ -132,7 +132,9 @@ cdef class Engine:
 
     def fill(self, uint64_t address, uint64_t size, int byte):
         """Set ``size`` bytes to ``byte``."""
-        memset(self.host(address, size), byte, size)
+        cdef uint8_t *p = self.host(address, size)
+        if byte or size < 65536 or <size_t>p % 4096 or size % 4096 or madvise(p, size, MADV_DONTNEED):
+            memset(p, byte, size)       # pages given back read as zeros
 
     def untouched(self, uint64_t address, uint64_t size, int byte):
         """How many bytes from ``address`` upwards still equal ``byte``."""
@@ -272,6 +274,11 @@ cdef class Engine:
             s.fault_kind, s.fault_address, s.fault_size = UC_MEM_FETCH_PROT, self.reg(UC_ARM_REG_PC), 2
         return REASONS[s.reason], uc_strerror(err).decode() if err else "", budget
 
+    def hook_each(self):
+        """Add a hook to each instruction, for comparison."""
+        cdef uc_hook hook
+        check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_each, &self.s, 1, 0), "hook")
+
     cdef translate(self, uint32_t addr, uint32_t size):
         """Translate the block at ``addr`` again, and those that overlap its beginning, each with the hooks it needs."""
         cdef State *s = &self.s
@@ -408,3 +415,4 @@ cdef class Engine:
     def calls(self):
         """Calls of each bank's function while tracking."""
         return [self.s.calls[b] for b in range(self.s.banks)]
+include "_trace.pxi"

@@ -75,17 +75,13 @@ def _what_lies(image: Image, regions: Sequence[Place], address: int) -> str:
     return f"0x{address:08x} lies {gap} bytes {side} {name}" if gap < 1 << 20 else f"0x{address:08x} lies in no memory"
 
 
-def overflow(image: Image, regions: Sequence[Place], untouched: int, pc: int) -> Fault | None:
-    """The fault of a stack of which not a byte is left, where other memory lies below it; None when all is well."""
-    limit, top = image.symbol("__stack_limit"), image.symbol("__stack_top")
-    if untouched or limit is None or top is None:
-        return None
-    low = limit.address
-    if not any(r.base <= low - 1 < r.base + r.size for r in regions):
-        return None  # below it is nothing: the access itself would have been the fault
+def overflow(image: Image, stack: tuple[int, int], pc: int, sp: int) -> Fault:
+    """The fault of a stack, (address, size), that grew into other memory: at ``pc``, where SP first went below it."""
+    low, size = stack
     near = [s for s in image.symbols if s.size and low - 4096 < s.address + s.size <= low]
     what = f", into {max(near, key=lambda s: s.address + s.size).name}" if near else ""
-    return Fault(f"the stack used all of its {top.address - low} bytes and ran over{what}", pc, image.nearest(pc))
+    fault = Fault(f"the stack of {size} bytes ran over by {low - sp}{what},", pc, image.nearest(pc))
+    return fault
 
 
 def call_stack(image: Image, pc: int, registers: dict[str, int], read: Read) -> list[tuple[int, bool]]:

@@ -126,6 +126,7 @@ class Machine:
             raise EmuError(f"{core} has no FPU")
         self.image = elf if isinstance(elf, Image) else load(elf)
         self.core, self.banks, self.count, self.counting = core, list(banks), count, counting
+        self.fpu, self.guard_stack = fpu, True
         self.timing = timing if isinstance(timing, Timing) else load_timing(timing or core)
         self.regions = list(regions) if regions else _default_regions(self.image)
         self._decoder: Decoder | None = None
@@ -218,6 +219,14 @@ class Machine:
             raise EmuError("the device has no RAM")
         return ram.base + ram.size & ~7, self.image.entry
 
+    def count_by_instruction_hooks(self) -> None:
+        """Call a native function for each instruction, for comparison; for machines made without ``counting``."""
+        self._engine.hook_each()
+
+    def blocks_run(self) -> int:
+        """How many blocks the last run counted."""
+        return sum(row[3] for row in self._engine.counts())
+
     # running --------------------------------------------------------------------------------------------------------
 
     def run(
@@ -238,8 +247,8 @@ class Machine:
         self._engine.set_reg(arm.UC_ARM_REG_SP, sp)
         self._engine.set_reg(arm.UC_ARM_REG_LR, 0xFFFFFFFF)
         fault = self._loop(pc, host, budget)
-        if fault is None and self._stack and not self._engine.untouched(*self._stack, _PAINT):
-            fault = self._overflow()
+        if fault is None and self.guard_stack and self._stack:
+            fault = self._overflow(self._stack, files, clock_hz)
         result = self._result(host, fault)
         if check and fault:
             raise fault
@@ -309,10 +318,15 @@ class Machine:
         registers = {name: self._engine.reg(number) for name, number in _REGISTERS.items()}
         return self._explain(Fault(reason, pc, self.image.nearest(pc), registers), address)
 
-    def _overflow(self) -> Fault | None:
-        from . import faults
+    def _overflow(self, stack: tuple[int, int], files: Mapping[str, bytes] | None, clock_hz: int) -> Fault | None:
+        """The fault of a stack that grew into the memory below it; looked for when an eighth or less is untouched."""
+        left = self._engine.untouched(*stack, _PAINT)
+        if not self.counting or left > stack[1] // 8 or not self._inside(stack[0] - 1, 1):
+            return None
+        from . import faults, trace
 
-        return faults.overflow(self.image, self.regions, 0, self._engine.reg(arm.UC_ARM_REG_PC))
+        found = trace.stack_below(self, stack[0], files, clock_hz)
+        return self._explain(faults.overflow(self.image, stack, *found)) if found else None
 
     def _explain(self, fault: Fault, address: int | None = None) -> Fault:
         from . import faults  # with the debug information: only when it is needed
