@@ -8,8 +8,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
-cdef extern from "<stdlib.h>" nogil:
-    int posix_memalign(void **out, size_t alignment, size_t size)
+cdef extern from "<sys/mman.h>" nogil:
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_DONTNEED
+    void *MAP_FAILED
+    void *mmap(void *address, size_t size, int prot, int flags, int fd, long offset)
+    int munmap(void *address, size_t size)
+    int madvise(void *address, size_t size, int advice)
 
 cdef extern from *:
     """
@@ -470,3 +474,11 @@ cdef bint on_tlb_fill(uc_engine *uc, uint64_t address, int kind, uc_tlb_entry *r
                 break
             m += 1
     return True
+
+
+cdef void on_each(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
+    """Count each instruction by itself: what other emulators do, for comparison."""
+    cdef State *s = <State *>user
+    cdef uint32_t idx = place(s, <uint32_t>address)
+    if idx != 0xFFFFFFFFu:
+        s.executed[idx] += 1
