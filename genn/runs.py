@@ -5,13 +5,13 @@ Torch is imported only inside the functions that read a model.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from genn import data
@@ -389,7 +389,7 @@ def targets_report() -> Report:
         ]
         for b in boards
     ]
-    document = {"schema": 1, "targets": [dataclasses.asdict(b) for b in boards]}
+    document = {"schema": 1, "targets": [msgspec.to_builtins(b) for b in boards]}
     return Report(
         "targets", document, [Table("", ["target", "core", "MHz", "flash KiB", "RAM KiB", "timing", ""], rows)]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,8 +25,11 @@ DEFAULT_STACK = 4096
 
 # What -mcpu selects, and the flags of the core's FPU where it can have one.
 CORES: dict[str, tuple[str, ...] | None] = {
+    "cortex-m0": None,
     "cortex-m0plus": None,
+    "cortex-m3": None,
     "cortex-m4": ("-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+    "cortex-m33": ("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
 }
 _SUFFIX = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(0x[0-9a-f]+|[0-9]+)\s*(?:([kmg])(?:i?b)?|b)?", re.IGNORECASE)
@@ -48,6 +52,41 @@ class Region:
         return self.base + self.size
 
 
+class Flash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands before the first flash region: the bits of one read, caches in lines of as many bits, prefetch.
+
+    ``wait_states``: rows (up to MHz, wait states), rising.  ``ways`` 0: fully associative.  ``unified``: the
+    instruction cache serves data too.
+    """
+
+    line_bits: int
+    reference: str
+    wait_states: list[tuple[float, int]]
+    instruction_lines: int = 0
+    instruction_ways: int = 0
+    data_lines: int = 0
+    data_ways: int = 0
+    unified: bool = False
+    prefetch: bool = False
+
+    def at(self, clock_hz: int) -> int | None:
+        """Wait states at a clock, None above the last row."""
+        return next((waits for mhz, waits in self.wait_states if clock_hz <= mhz * 1e6), None)
+
+
+class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The supply current while running from flash at ``mhz``, from the datasheet; energy from it is an estimate."""
+
+    milliamps: float
+    volts: float
+    mhz: float
+    reference: str
+
+    def joules(self, seconds: float, clock_hz: int) -> float:
+        """Energy of running for ``seconds``; the current is taken as proportional to the clock."""
+        return self.milliamps * 1e-3 * (clock_hz / (self.mhz * 1e6)) * self.volts * seconds
+
+
 @dataclass(frozen=True)
 class Target:
     """A board or chip.  ``stack`` is the reserved stack in bytes, ``timing`` names a file of emu/timing."""
@@ -63,6 +102,8 @@ class Target:
     extra_cflags: tuple[str, ...] = ()
     qemu_machine: str | None = None
     references: tuple[str, ...] = ()
+    memory: Flash | None = None
+    power: Power | None = None
 
     @property
     def flash(self) -> Region:
@@ -104,6 +145,8 @@ class _TargetFile(msgspec.Struct, forbid_unknown_fields=True):
     cflags: list[str] = []
     qemu_machine: str | None = None
     references: list[str] = []
+    flash: Flash | None = None
+    power: Power | None = None
 
 
 def parse_size(text: str | int) -> int:
@@ -189,6 +232,11 @@ def _checked(raw: _TargetFile, path: Path) -> Target:
         regions.append(region)
     for kind in ("flash", "ram"):
         need(any(r.kind == kind for r in regions), "regions", f"no region of kind {kind}")
+    if raw.flash is not None:
+        _check_flash(raw.flash, next(r for r in regions if r.kind == "flash"), raw.clock_hz, need)
+    if raw.power is not None:
+        smallest = min(raw.power.milliamps, raw.power.volts, raw.power.mhz)
+        need(smallest > 0, "power", "current, voltage and clock must be positive")
     stack = size_of(raw.stack, "stack")
     ram = next(r for r in regions if r.kind == "ram")
     need(0 < stack <= ram.size and stack % 8 == 0, "stack", f"the stack must be a multiple of 8 within {ram.name}")
@@ -204,4 +252,22 @@ def _checked(raw: _TargetFile, path: Path) -> Target:
         tuple(raw.cflags),
         raw.qemu_machine,
         tuple(raw.references),
+        raw.flash,
+        raw.power,
     )
+
+
+def _check_flash(flash: Flash, region: Region, clock_hz: int, need: Callable[[bool, str, str], None]) -> None:
+    bits = flash.line_bits
+    need(32 <= bits <= 4096 and not bits & (bits - 1), "flash.line_bits", "a line has 32, 64, 128, ... bits")
+    for what, lines, ways in (("instruction", flash.instruction_lines, flash.instruction_ways),
+                              ("data", flash.data_lines, flash.data_ways)):
+        need(0 <= lines <= 1 << 16, f"flash.{what}_lines", "a cache has 0 to 65536 lines")
+        whole = ways == 0 or (ways > 0 and lines % ways == 0)
+        need(whole, f"flash.{what}_ways", "the lines are a multiple of the ways")
+    clocks = [mhz for mhz, _ in flash.wait_states]
+    need(bool(clocks) and clocks == sorted(set(clocks)), "flash.wait_states", "rows [up to MHz, wait states], rising")
+    waits = flash.at(clock_hz)
+    need(waits is not None, "flash.wait_states", "no row reaches clock_hz")
+    need(waits == region.wait_states, "flash.wait_states",
+         f"at clock_hz they are {waits}, but {region.name} has {region.wait_states}")

@@ -63,8 +63,59 @@ def test_a_file_is_a_target(tmp_path: Path) -> None:
     assert load_target(str(tmp_path / "board.toml")) == target
 
 
+FLASH = """
+[flash]
+line_bits = 128
+instruction_lines = 64
+wait_states = [[0.5, 0], [1, 2], [2, 3]]
+reference = "a manual"
+[power]
+milliamps = 2
+volts = 3
+mhz = 2
+reference = "a datasheet"
+"""
+
+
+def test_wait_states_and_energy(tmp_path: Path) -> None:
+    board = load_target(write(tmp_path, GOOD + FLASH))
+    assert board.memory is not None and board.power is not None
+    assert [board.memory.at(hz) for hz in (500_000, 500_001, 2_000_000, 2_000_001)] == [0, 2, 3, None]
+    assert board.power.joules(10.0, 1_000_000) == pytest.approx(2e-3 / 2 * 3 * 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("line_bits = 128", "line_bits = 100", "flash.line_bits"),
+        ("[1, 2]", "[1, 1]", "flash.wait_states"),
+        ("[1, 2], [2, 3]", "[0.7, 2]", "flash.wait_states"),
+        ("[0.5, 0]", "[1.5, 0]", "flash.wait_states"),
+        ("instruction_lines = 64", "instruction_lines = 64\ninstruction_ways = 3", "flash.instruction_ways"),
+        ("instruction_lines = 64", "instruction_lines = -1", "flash.instruction_lines"),
+        ("milliamps = 2", "milliamps = 0", "power"),
+        ("volts = 3", "volt = 3", "power"),
+    ],
+)
+def test_wrong_flash_or_power(old: str, new: str, field: str, tmp_path: Path) -> None:
+    assert old in FLASH
+    with pytest.raises(UsageError, match=f"field {field}"):
+        load_target(write(tmp_path, GOOD + FLASH.replace(old, new)))
+
+
+def test_the_boards_of_the_suite() -> None:
+    boards = {name: load_target(name) for name in list_targets()}
+    assert {"stm32l4r5zi", "stm32g0b1", "rp2040", "stm32f103", "nrf5340", "generic-m4", "mps2-an385"} <= set(boards)
+    for board in boards.values():
+        assert board.memory is not None or board.flash.wait_states == 0, board.name
+        assert board.memory is None or board.memory.reference
+    art = boards["nucleo-f411re"].memory
+    assert art is not None and art.prefetch
+    assert (art.line_bits, art.instruction_lines, art.data_lines) == (128, 64, 8)
+
+
 def test_an_unknown_name_lists_the_known_and_the_closest() -> None:
-    with pytest.raises(UsageError, match=r"did you mean nucleo-f411re\?.*cortex-m0plus, mps2-an386"):
+    with pytest.raises(UsageError, match=r"did you mean nucleo-f411re\?.*cortex-m0plus, generic-m4, mps2-an385, "):
         load_target("nucleo-f411")
 
 
