@@ -162,11 +162,20 @@ class Builder:
             self._env[node.name] = self._as_exported(node, Ref(result))
         self._node = None
 
+    def stand_in(self, node: fx.Node) -> None:
+        """Values of the right shape for a node that was refused, so that what follows it is looked at too."""
+        value = node.meta.get("val")
+        made = [
+            Ref(self.graph.add(Tensor(node.name, tuple(v.shape))).name) if isinstance(v, torch.Tensor) else None
+            for v in (value if isinstance(value, (list, tuple)) else [value])
+        ]
+        self._env[node.name] = made if isinstance(value, (list, tuple)) else made[0]
+
     def constant(self, node: fx.Node) -> None:
         """Let torch compute a node that depends on constants only; it is stored if something reads it."""
 
         def fetch(arg: fx.Node) -> Any:
-            return self._values[arg.name][0]
+            return self._values[arg.name][0] if arg.name in self._values else torch.zeros(shape_of(arg) or ())
 
         target: Any = node.target
         args, kwargs = (fx.map_arg(a, fetch) for a in (node.args, node.kwargs))
@@ -249,13 +258,23 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
             stored = program.state_dict.get(spec.target)
             values[arg] = (program.constants[spec.target] if stored is None else stored, spec.target)
     builder, constants = Builder(graph, values), _constants(program)
+    refused: list[ModelError] = []
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in kinds and kinds[node.name].kind == InputKind.USER_INPUT:
             _input(graph, builder, node, kinds[node.name])
         elif node.op == "call_function" and node in constants:
             builder.constant(node)
         elif node.op == "call_function" and (loader := _loader(node, constants)):
-            builder.load(node, loader)
+            try:
+                builder.load(node, loader)
+            except ModelError as error:
+                refused.append(error)
+                builder.stand_in(node)
+    if refused:
+        said = list(dict.fromkeys(map(str, refused)))
+        if len(said) == 1:
+            raise refused[0]
+        raise ModelError("\n  ".join([f"{len(said)} things are not supported:", *said]))
     _outputs(program, graph, builder)
     graph.prune()
     separate_outputs(graph)
@@ -288,6 +307,8 @@ def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
             f"graph input {node.name}",
             "export the model after .float()" if value.is_floating_point() else "compute it from a float input",
         )
+    if not value.shape:
+        raise ModelError("has no axes", f"graph input {node.name}", "give it the shape (1,)")
     if 0 in value.shape:
         shape = tuple(value.shape)
         raise ModelError(f"is empty ({shape})", f"graph input {node.name}", "give an example input of one sample")
@@ -405,9 +426,9 @@ def _is_matmul(node: fx.Node, constants: set[fx.Node]) -> bool:
 
 
 def _is_cast(node: fx.Node, constants: set[fx.Node]) -> bool:
-    """A cast to the type the value has already."""
+    """A cast to the type the value has already; float64 inside the network is float32 here."""
     before, after = (getattr(n.meta.get("val"), "dtype", None) for n in (node.args[0], node))
-    return before == after
+    return before == after or {before, after} == {torch.float32, torch.float64}
 
 
 def _is_off(node: fx.Node, constants: set[fx.Node]) -> bool:
@@ -415,10 +436,14 @@ def _is_off(node: fx.Node, constants: set[fx.Node]) -> bool:
     return len(node.args) < 3 or not node.args[2]
 
 
-_FIRST_ONLY = re.compile(r"_with_indices|_no_training")  # only output 0 means something here
+_FIRST_ONLY = re.compile(r"_with_indices|_no_training|adaptive_max|max\.dim")  # only output 0 means something here
+_BY_SHAPE = {f"aten.{n}.default" for n in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")}
 _Loader = Callable[[Builder, fx.Node], Any]
 _LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node, set[fx.Node]], bool]]] = {
-    **{f"aten.{n}.default": (_same, lambda n, c: True) for n in ("detach", "lift_fresh_copy", "lift", "resolve_conj")},
+    **{
+        f"aten.{n}.default": (_same, lambda n, c: True)
+        for n in ("detach", "alias", "lift_fresh_copy", "lift", "resolve_conj")
+    },
     **{f"aten.{n}.default": (_same, _is_off) for n in ("dropout", "feature_dropout", "alpha_dropout")},
     "aten._assert_tensor_metadata.default": (lambda b, n: [], lambda n, c: True),
     **{
@@ -454,7 +479,7 @@ def _loader(node: fx.Node, constants: set[fx.Node]) -> _Loader | None:
 
 
 def _constants(program: ExportedProgram) -> set[fx.Node]:
-    """The nodes that depend on parameters, buffers and constants only, and not on chance."""
+    """The nodes that depend on parameters, buffers, constants and shapes only, and not on chance."""
     inputs = set(program.graph_signature.user_inputs)
     found: set[fx.Node] = set()
     for node in program.graph.nodes:
@@ -463,6 +488,6 @@ def _constants(program: ExportedProgram) -> set[fx.Node]:
         else:
             tags = getattr(node.target, "tags", ())
             fixed = node.op == "call_function" and torch.Tag.nondeterministic_seeded not in tags
-        if fixed and all(n in found for n in node.all_input_nodes):
+        if fixed and (all(n in found for n in node.all_input_nodes) or target_of(node) in _BY_SHAPE):
             found.add(node)
     return found

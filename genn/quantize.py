@@ -32,11 +32,11 @@ def choose_qparams(stats: Stats, scheme: str, bits: int = DEFAULT_INT16_BITS) ->
     lo, hi = min(0.0, stats.lo), max(0.0, stats.hi)
     if scheme == "int8":
         scale = (hi - lo) / 255 if hi > lo else 1.0 / 128
-        scale = max(scale, 1e-12)
+        scale = max(scale, 1e-30)
         return QParams(8, scale, int(np.clip(np.floor(-128 - lo / scale + 0.5), -128, 127)))
     peak = max(-lo, hi)
     f = math.floor(math.log2(((1 << (bits - 1)) - 1) / peak)) if peak > 0 else bits - 1
-    return QParams(bits, 2.0 ** -max(-30, min(f, 40)))
+    return QParams(bits, 2.0 ** -max(-100, min(f, 100)))
 
 
 def calibrate(graph: Graph, samples: Mapping[str, np.ndarray]) -> dict[str, Stats]:

@@ -49,7 +49,8 @@ class RandomNet(nn.Module):
         for _ in range(pick(2, 3, 4, 6)):
             i = pick(*range(len(shapes)))
             c, *hw = shapes[i]
-            kind = pick("conv", "conv", "depthwise", "pool", "act", "add", "cat", "gate", "pad", "scale", "prelu")
+            kind = pick("conv", "conv", "depthwise", "pool", "act", "add", "cat", "gate", "pad", "scale", "prelu",
+                        "slice", "shuffle")
             if kind in ("conv", "depthwise"):
                 k = pick(1, 2, 3)
                 if min(hw) < k:
@@ -103,6 +104,16 @@ class RandomNet(nn.Module):
                 add("pad", i, p)
                 grown = [hw[0] + p[0] + p[1]] if self.one_d else [hw[0] + p[2] + p[3], hw[1] + p[0] + p[1]]
                 shapes.append((c, *grown))
+            elif kind == "slice":
+                axis = pick(*range(len(shapes[i])))
+                n = shapes[i][axis]
+                begin, step = pick(0, n // 2, n - 1), pick(1, 1, 2)
+                add("slice", i, axis + 1, begin, step)
+                shapes.append(tuple(len(range(begin, d, step)) if k == axis else d for k, d in enumerate(shapes[i])))
+            elif kind == "shuffle":
+                groups = pick(*(g for g in range(1, c + 1) if c % g == 0))
+                add("shuffle", i, groups)
+                shapes.append(shapes[i])
             elif kind == "scale":
                 add("scale", i, pick(0.5, 2.0, -1.0), pick(0.0, 0.25))
                 shapes.append(shapes[i])
@@ -130,6 +141,11 @@ class RandomNet(nn.Module):
                 v = v * torch.sigmoid(self.layers[at](v))
             elif kind == "pad":
                 v = F.pad(v, rest[0])
+            elif kind == "slice":
+                axis, begin, step = rest
+                v = v[(slice(None),) * axis + (slice(begin, None, step),)]
+            elif kind == "shuffle":
+                v = v.unflatten(1, (rest[0], -1)).transpose(1, 2).flatten(1, 2)
             else:
                 v = v * rest[0] + rest[1]
             values.append(v)

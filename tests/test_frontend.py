@@ -113,6 +113,13 @@ def test_tracing_does_not_touch_the_module() -> None:
     assert module.training and module[0].weight.dtype == torch.float64
 
 
+def test_everything_refused_is_one_error() -> None:
+    module = Fn(lambda m, x: (x / (x + 1)) ** 3 + F.pad(x, (1, 1), mode="reflect")[..., 1:-1])
+    text = refusal(module, torch.ones(1, 2, 5))
+    assert text.startswith("3 things are not supported:") and text.count("\n") == 3
+    assert all(word in text for word in ("division by a tensor", "the power 3", "'reflect'"))
+
+
 # -- inputs and outputs -----------------------------------------------------------------------------------------------
 
 
@@ -128,6 +135,10 @@ def test_inputs_of_other_types_are_refused(dtype: torch.dtype) -> None:
     text = refusal(Fn(lambda m, x: m.e(x.long()), e=nn.Embedding(4, 3)), torch.ones(1, 2, dtype=dtype))
     assert "graph input" in text or "aten.embedding" in text
     assert "float32" in refusal(Fn(lambda m, x: x + 1), torch.ones(1, 2, dtype=torch.int64))
+
+
+def test_inputs_without_axes_are_refused() -> None:
+    assert "has no axes" in refusal(Fn(lambda m, x: x * 2), torch.tensor(1.5))
 
 
 def test_no_output() -> None:
@@ -163,8 +174,14 @@ FORMS: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
         lambda: Fn(lambda m, x: (lambda y, v: (y.relu_(), v + 1))(*(lambda y: (y, y.view(6)))(x * 1.5))), [(1, 6)]
     ),
     "casts to the type it has": (lambda: Fn(lambda m, x: x.float().to(torch.float32).type_as(x) + 1), [(1, 3)]),
+    "double inside, a constant as an output": (
+        lambda: Fn(lambda m, x: ((x.double() * 2).float(), torch.arange(6.0).view(2, 3))), [(1, 3)]
+    ),
     "constants computed by torch": (
         lambda: Fn(lambda m, x: m.f(x) + torch.linspace(0, 1, 4) * torch.arange(4).exp(), f=nn.Linear(2, 4)), [(1, 2)]
+    ),
+    "constants that only need a shape": (
+        lambda: Fn(lambda m, x: torch.cat([x[:, :9], torch.zeros_like(x), x.new_ones(1, 3) * 2], 1) + 1), [(1, 4)]
     ),
     "weight norm": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(conv(2, 3)), nn.ReLU()), [(1, 2, 4, 4)]

@@ -124,6 +124,33 @@ class TCN(nn.Module):
         return self.linear(self.tcn(x)[:, :, -1])
 
 
+@zoo((1, 6, 14))
+class TextCNN(nn.Module):
+    """Kernels of several lengths, each with its maximum over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv1d(6, 4, k) for k in (2, 3, 4)])
+        self.fc = nn.Linear(12 + 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maxima = [F.relu(conv(x)).max(dim=2)[0] for conv in self.convs]
+        return self.fc(torch.cat([*maxima, x.sum(-1) / x.shape[-1]], 1))
+
+
+@zoo((1, 5, 3))
+class LSTM(nn.Module):
+    """Unrolled at conversion; one step after another reads the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(3, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, _ = self.lstm(x)
+        return self.fc(out[:, -1])
+
+
 @zoo((1, 4, 18))
 class WaveNet(nn.Module):
     """Causal by padding the past; gates, residuals and skips."""
@@ -361,6 +388,33 @@ class Channels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.log_softmax(self.act(self.conv(x)), dim=1)
+
+
+class Scaled(nn.Module):
+    """Activations and weights far from 1, as raw readings of a converter lead to."""
+
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        self.k = k
+        self.conv, self.act, self.pool, self.fc = nn.Conv2d(2, 4, 3), nn.PReLU(4), nn.AvgPool2d(2), nn.Linear(16, 8)
+        self.conv.weight.data /= k
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = F.relu(self.conv(x * self.k)) * self.k + self.k
+        z = self.pool(self.act(y)) / self.k
+        return self.fc(z.flatten(1)) * self.k, z.mean((2, 3)) * z.mean() * self.k, (x - x.mean()) * self.k
+
+
+@zoo((1, 2, 6, 6))
+class ScaledDown(Scaled):
+    def __init__(self) -> None:
+        super().__init__(1e-9)
+
+
+@zoo((1, 2, 6, 6))
+class ScaledUp(Scaled):
+    def __init__(self) -> None:
+        super().__init__(1e9)
 
 
 @zoo((1, 7))

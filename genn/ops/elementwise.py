@@ -121,7 +121,7 @@ class Binary(Op):
 
         lo, hi = float(value.min()), float(value.max())
         if self.symmetric and scheme == "int8":
-            return QParams(8, max(abs(lo), abs(hi), 1e-12) / 127)
+            return QParams(8, max(abs(lo), abs(hi), 1e-30) / 127)
         return choose_qparams(Stats(lo, hi, 0.0), scheme)
 
     # -- C ---------------------------------------------------------------------------------------------------------

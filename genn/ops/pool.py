@@ -1,4 +1,4 @@
-"""Pooling and mean: windows whose divisors are all known at conversion, so that C never divides integers."""
+"""Pooling: windows whose divisors are all known at conversion, so that C never divides integers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from genn.errors import ModelError
 from genn.ir import Graph, Node
-from genn.ops.affine import average, collapse, function_module, strides
+from genn.ops.affine import average, function_module
 from genn.ops.base import Array, Call, Case, Lowered, Op, Shape, Stats, in_tensor, out_tensor, register, suffix
 
 
@@ -149,7 +149,7 @@ class WindowAverage(Averaging):
         if (same := self.uniform(attrs, x.shape)) is not None:
             (kh, kw), (sh, sw) = same
             params |= {"kh": kh, "kw": kw, "sh": sh, "sw": sw}
-            params |= {"divisor": float(divisors[0, 0])} if ends else _finish(node, graph, kh * kw)
+            params |= {"divisor": float(divisors[0, 0])} if ends else finish(node, graph, kh * kw)
             call = Call(f"genn_avg_pool2d_{suffix(graph)}", f"genn_avg_pool2d{ends}", params, ("in0", "out0"))
             return Lowered(self.header, [call])
         row_table, row_counts = _table(rows)
@@ -164,8 +164,8 @@ class WindowAverage(Averaging):
             mult = dict(zip(node.quant["divisors"], node.quant["rule"].mult, strict=True))
             consts["mult"] = Array("int32_t", np.array([mult[int(d)] for d in table.ravel()]))
             assert x.q is not None
-            finish = _finish(node, graph, 0)
-            params |= {"zero": -x.q.zero_point} | {k: finish[k] for k in ("pre", "shift", "offset", "lo", "hi")}
+            last = finish(node, graph, 0)
+            params |= {"zero": -x.q.zero_point} | {k: last[k] for k in ("pre", "shift", "offset", "lo", "hi")}
         args = ("in0", *(f"c.{k}" for k in consts), "out0")
         call = Call(f"genn_window_pool2d_{suffix(graph)}", f"genn_window_pool2d{ends}", params, args)
         return Lowered(self.header, [call], consts=consts)
@@ -182,7 +182,7 @@ def _table(axis: Windows) -> tuple[np.ndarray, list[int]]:
     return rows, classes
 
 
-def _finish(node: Node, graph: Graph, count: int) -> dict[str, Any]:
+def finish(node: Node, graph: Graph, count: int) -> dict[str, Any]:
     """The last fields of the integer kernels with one divisor; ``count`` elements a sum."""
     rule, x, y = node.quant["rule"], in_tensor(node, graph).q, out_tensor(node, graph).q
     assert x is not None and y is not None
@@ -234,9 +234,10 @@ class MaxPool2d(Op):
     """inputs: x NHWC.  Largest element of each window; padding (top, left, bottom, right) is never chosen."""
 
     name, family = "max_pool2d", "pool"
-    aten = ("aten.max_pool2d.default", "aten.max_pool1d.default", "aten.max_pool2d_with_indices.default")
+    aten = ("aten.max_pool2d.default", "aten.max_pool1d.default", "aten.max_pool2d_with_indices.default",
+            "aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool1d.default", "aten.amax.default", "aten.max.dim")
     header = "genn_pool.h"
-    doc = "MaxPool1d, MaxPool2d with stride, padding, dilation, ceil_mode"
+    doc = "MaxPool1d, MaxPool2d with stride, padding, dilation, ceil_mode, adaptive to divisors; amax, max over axes"
     keeps_q = True
 
     class Attrs(NamedTuple):
@@ -247,13 +248,44 @@ class MaxPool2d(Op):
         out: tuple[int, int]
 
     def load(self, b, node) -> Any:
-        a, one = b.arguments(node), "1d" in str(node.target)
+        a, one, target = b.arguments(node), "1d" in str(node.target), str(node.target)
+        if "max_pool" not in target:
+            y = self._largest(b, a["self"], np.ravel(a["dim"]).tolist(), bool(a["keepdim"]))
+            return [y, None] if "max.dim" in target else y
+        if "adaptive" in target:
+            out = _pair(a["output_size"])
+            return [self._adaptive(b, a["self"], (1, out[1]) if one else out, one), None]
         s = _spatial(b, a, one)
         attrs = self.Attrs(s.kernel, s.stride, s.pad, s.dilation, s.out)
         if not all(w.inside.any(axis=1).all() for w in self._windows(attrs, b.shape(s.x))):
             raise ModelError("a window of the pool holds padding only", fix="use less padding or dilation")
         y = _back(b, b.emit("max_pool2d", [s.x], attrs), a["self"], one)
-        return [y, None] if "indices" in str(node.target) else y
+        return [y, None] if "indices" in target else y
+
+    def _adaptive(self, b: Any, x: Any, out: Sequence[int | None], one: bool) -> Any:
+        """Windows of one size, without which this would be another operator."""
+        image = b.to2d(x) if one else b.nhwc(x)
+        size = b.shape(image)[1:3]
+        to = (out[0] or size[0], out[1] or size[1])
+        if size[0] % to[0] or size[1] % to[1]:
+            raise ModelError(f"adaptive max pooling of {size} to {to}, which does not divide it, is not supported")
+        step = (size[0] // to[0], size[1] // to[1])
+        return _back(b, b.emit("max_pool2d", [image], self.Attrs(step, step, (0,) * 4, (1, 1), to)), x, one)
+
+    def _largest(self, b: Any, x: Any, dims: Sequence[int], keep: bool) -> Any:
+        """The maximum over axes that are neighbours is a pool; over an image or a signal, one in their own layout."""
+        shape = b.shape(x)
+        axes = sorted(int(d) % len(shape) for d in dims) or list(range(len(shape)))
+        if axes != list(range(axes[0], axes[-1] + 1)):
+            raise ModelError(f"the maximum over axes {axes}, which are not neighbours, is not supported")
+        before, after = shape[: axes[0]], shape[axes[-1] + 1 :]
+        if axes[0] == 2 and not after and len(shape) < 5:
+            y = self._adaptive(b, x, (1, 1), len(shape) == 3)
+        else:
+            rows = math.prod(shape[i] for i in axes)
+            x = b.reshape(x, (math.prod(before), rows, 1, math.prod(after)))
+            y = b.emit("max_pool2d", [x], self.Attrs((rows, 1), (rows, 1), (0,) * 4, (1, 1), (1, 1)))
+        return b.reshape(y, (*before, *[1] * (len(axes) if keep else 0), *after))
 
     def shape(self, attrs, *shapes: Shape) -> list[Shape]:
         n, _, _, c = shapes[0]
@@ -296,6 +328,11 @@ class MaxPool2d(Op):
         for args, shape in [((2,), (1, 3, 9)), ((3, 2, 1), (1, 2, 10)), ((3, 1, 1, 2), (1, 2, 9)), ((2,), (4, 6)),
                             ((2, 2, 1, 1, False, True), (1, 1, 5))]:
             yield Case(nn.MaxPool1d(*args), [shape], f"1d {args}")
+        yield Case(nn.AdaptiveMaxPool2d((2, None)), [(1, 3, 6, 5)], "2d adaptive")
+        yield Case(nn.AdaptiveMaxPool1d(1), [(1, 3, 7)], "1d adaptive")
+        for dims, keep, dim in [((2, 3), False, 2), (2, True, 1), ((1, 2), True, 0), ((), False, -1)]:
+            module = function_module(lambda x, dims=dims, keep=keep, dim=dim: (x.amax(dims, keep), x.max(dim)[0]))
+            yield Case(module, [(1, 3, 4, 5)], f"amax {dims} {keep}, max {dim}")
 
 
 @register
@@ -388,80 +425,3 @@ class AdaptiveAvgPool2d(WindowAverage):
             yield Case(nn.AdaptiveAvgPool2d(out), [shape], f"2d to {out}")
         for out, shape in [(1, (1, 3, 9)), (4, (1, 2, 10)), (7, (1, 2, 3)), (3, (2, 5))]:
             yield Case(nn.AdaptiveAvgPool1d(out), [shape], f"1d to {out}")
-
-
-@register
-class Mean(Averaging):
-    """inputs: x, rank 6 at most.  Mean over ``axes``: summed from 0 in the order of the axes, then one division."""
-
-    name = "mean"
-    aten = ("aten.mean.default", "aten.mean.dim")
-    doc = "mean over any dimensions"
-
-    class Attrs(NamedTuple):
-        axes: tuple[int, ...]
-        keepdim: bool = False
-
-    def load(self, b, node) -> Any:
-        a = b.arguments(node)
-        rank = len(b.shape(a["self"]))
-        dim = a.get("dim")
-        dims = [dim] if isinstance(dim, int) else list(dim or range(rank))
-        axes = tuple(sorted(int(d) % max(1, rank) for d in dims))
-        return b.emit("mean", [a["self"]], self.Attrs(axes if rank else (), bool(a.get("keepdim", False))))
-
-    def shape(self, attrs, *shapes: Shape) -> list[Shape]:
-        if attrs.keepdim:
-            return [tuple(1 if i in attrs.axes else n for i, n in enumerate(shapes[0]))]
-        return [tuple(n for i, n in enumerate(shapes[0]) if i not in attrs.axes)]
-
-    def _rows(self, attrs, x: np.ndarray) -> np.ndarray:
-        """(S, *kept, summed)"""
-        axes = [a + 1 for a in attrs.axes]
-        kept = [i for i in range(x.ndim) if i not in axes]
-        return np.transpose(x, (*kept, *axes)).reshape(*(x.shape[i] for i in kept), -1)
-
-    def ref_f(self, attrs, x):
-        rows = self._rows(attrs, x)
-        acc = np.zeros(rows.shape[:-1], np.float32)
-        for k in range(rows.shape[-1]):
-            acc = acc + rows[..., k]
-        return (acc / np.float32(rows.shape[-1])).reshape((len(x), *self.shape(attrs, x.shape[1:])[0]))
-
-    def ref_q(self, node, graph, x):
-        rows, xq, rule = self._rows(node.attrs, x), in_tensor(node, graph).q, node.quant["rule"]
-        assert xq is not None
-        acc = rows.sum(axis=-1) - rows.shape[-1] * xq.zero_point
-        y = out_tensor(node, graph)
-        return rule.apply(acc, rule.mult[0], y.q).reshape((len(x), *y.shape))
-
-    @staticmethod
-    def _count(node: Node, graph: Graph) -> int:
-        return math.prod(in_tensor(node, graph).shape[a] for a in node.attrs.axes)
-
-    def prepare(self, node: Node, graph: Graph, stats: Mapping[str, Stats], options: Mapping[str, Any]) -> None:
-        if graph.scheme == "float32":
-            return
-        count = self._count(node, graph)
-        rule = average(in_tensor(node, graph), out_tensor(node, graph), np.array([count]), count)
-        node.quant.update(rule=rule, bound=rule.bound, error=rule.error)
-
-    def lower(self, node: Node, graph: Graph) -> Lowered:
-        params: dict[str, Any] = {}
-        shape, axes = in_tensor(node, graph).shape, node.attrs.axes
-        step, count = strides(shape), self._count(node, graph)
-        for prefix, own in (("", [i for i in range(len(shape)) if i not in axes]), ("sum_", list(axes))):
-            walk = collapse([shape[i] for i in own], [step[i] for i in own], rank=3)
-            params |= {f"{prefix}dims": walk[0], f"{prefix}step": walk[1]}
-        ends = "_f32" if graph.scheme == "float32" else ""
-        params |= {"divisor": float(count)} if ends else _finish(node, graph, count)
-        return Lowered(self.header, [Call(f"genn_mean_{suffix(graph)}", f"genn_mean{ends}", params, ("in0", "out0"))])
-
-    def samples(self, rng: np.random.Generator) -> Iterator[Case]:
-        for axes, keep, shape in [((2, 3), False, (1, 3, 7, 7)), ((2, 3), True, (1, 3, 5, 4)), ((1,), False, (1, 6, 5)),
-                                  ((-1,), True, (1, 6, 5)), ((1, 3), False, (1, 2, 3, 4)), ((2,), False, (1, 3, 1, 2)),
-                                  ((1, 3, 5), True, (1, 2, 3, 4, 2, 3)), ((0,), False, (1, 5)),
-                                  ((1,), False, (1, 1000))]:
-            module = function_module(lambda x, axes=axes, keep=keep: x.mean(axes, keep))
-            yield Case(module, [shape], f"{axes} {keep}")
-        yield Case(function_module(lambda x: x.mean()), [(1, 3, 4)], "all")

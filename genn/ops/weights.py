@@ -28,6 +28,7 @@ from genn.ops.base import CTYPE, Array, Stats, in_tensor, out_tensor
 
 BLOCK_F32 = 8  # outputs interleaved in a float32 block
 SPARSE_DENSITY = 0.4  # above this share of nonzeros the dense kernel is faster, however small sparse storage is
+MAX_SHIFT = 100  # of int16 weights: real weights lie far inside
 MIN_INT16_BITS = 9  # a layer left with fewer weight bits is split along K
 
 
@@ -111,7 +112,7 @@ def _int16_scale(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, limit: int)
     f = min(
         math.floor(math.log2(limit / top)), math.floor(math.log2(32767 / max(float(np.abs(w).max(initial=0.0)), 1e-30)))
     )
-    return min(f, 30)
+    return min(f, MAX_SHIFT)
 
 
 def _prepare_int16(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray, unit: int) -> None:
@@ -136,7 +137,7 @@ def _prepare_int16(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray, unit:
         if bound <= INT32_MAX and shift <= 31 and np.abs(wq).max(initial=0) <= 32767:
             break
         f -= 1
-        if f < -40:
+        if f < -MAX_SHIFT:
             raise ModelError(
                 "no int16 weight scale keeps the accumulator inside 32 bits",
                 str(node.source or node.name),
@@ -157,7 +158,8 @@ def _split(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, unit: int) -> tup
             continue
         parts = [np.abs(w[:, i : i + length]).sum(axis=1).max() for i in range(0, k, length)]
         top = max(float(max(parts)) * xmax, 1e-30)
-        f = min(math.floor(math.log2(INT32_MAX / 2 / top)), math.floor(math.log2(32767 / float(np.abs(w).max()))), 30)
+        fits = math.floor(math.log2(32767 / float(np.abs(w).max())))
+        f = min(math.floor(math.log2(INT32_MAX / 2 / top)), fits, MAX_SHIFT)
         pre = max(0, math.ceil(math.log2(-(-k // length))) + 1)
         if f > best[0]:
             best = (f, length, pre)

@@ -135,15 +135,15 @@ def merge_moves(graph: Graph) -> bool:
         if node.op != "transpose":
             continue
         chain = [node]
-        while (before := index.maker(chain[0].inputs[0], "transpose", "reshape")) and index.single(before.outputs[0]):
+        while before := index.maker(chain[0].inputs[0], "transpose", "reshape"):
             chain.insert(0, before)
-        while chain[0].op != "transpose":
-            chain.pop(0)
-        x, out = chain[0].inputs[0], graph[node.outputs[0]].shape
-        walk = _one_walk(graph, chain) if len(chain) > 1 else None
-        if walk is None:
+        for i, first in enumerate(chain[:-1]):
+            walk = _one_walk(graph, chain[i:]) if first.op == "transpose" else None
+            if walk and (not moves_data(*walk) or all(index.single(n.outputs[0]) for n in chain[i:-1])):
+                break  # what others read as well stays, and then nothing is gained but where no byte moves
+        else:
             continue
-        shape, perm = walk
+        (shape, perm), x, out = walk, first.inputs[0], graph[node.outputs[0]].shape
         value = insert_before(graph, node, "reshape", x, attrs_of("reshape", shape))
         if moves_data(shape, perm):
             value = insert_before(graph, node, "transpose", value, attrs_of("transpose", perm))
@@ -163,7 +163,8 @@ def _one_walk(graph: Graph, chain: Sequence[Node]) -> tuple[Shape, Perm] | None:
     loops: list[tuple[int, int]] = []  # (step, count), the innermost first
     while len(order) > 1:
         step = int(order[1] - order[0])
-        count = next((i for i in range(2, len(order)) if order[i] - order[i - 1] != step), len(order))
+        breaks = np.flatnonzero(np.diff(order) != step)
+        count = int(breaks[0]) + 1 if len(breaks) else len(order)
         if len(order) % count or np.any(order.reshape(-1, count) - order[::count, None] != step * np.arange(count)):
             return None
         loops.append((step, count))
