@@ -99,7 +99,7 @@ def extensions() -> list[Any]:
             "emu._core",
             [str(CORE)],
             depends=depends,
-            extra_compile_args=["-O2"],
+            extra_compile_args=["-O2", "-falign-functions=64"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         )
     ]

@@ -53,6 +53,7 @@ cdef class Engine:
     cdef Memory memory[MAX_MEMORIES + 1]
     cdef int memories
     cdef bint armed
+    cdef size_t records_size
     cdef HookHead *hook[HOOKS]
 
     def __cinit__(self, int cpu_model):
@@ -77,7 +78,8 @@ cdef class Engine:
             munmap(self.memory[m].host, self.memory[m].size)
         if self.s.bank_records != NULL:
             for b in range(self.s.banks):
-                free(self.s.bank_records[b])
+                if self.s.bank_records[b] != NULL:
+                    munmap(self.s.bank_records[b], self.records_size)
         if self.s.bank_executed != NULL:
             for b in range(self.s.banks):
                 free(self.s.bank_executed[b])
@@ -169,6 +171,7 @@ cdef class Engine:
         cdef uc_hook hook
         cdef uint32_t lo, idx, address, bank
         cdef uint64_t at, base, size
+        cdef void *memory
         if self.armed:
             raise EngineError("armed twice")
         self.armed = True
@@ -186,6 +189,7 @@ cdef class Engine:
         while s.slots < s.window[s.main].halfwords:
             s.slots *= 2
         s.mask = (s.slots - 1) * sizeof(Record)
+        self.records_size = (<size_t>s.slots + total + ALIASES) * sizeof(Record)
         s.info = <Info *>calloc(total + ALIASES, sizeof(Info))
         s.alias_of = <uint32_t *>calloc(ALIASES, sizeof(uint32_t))
         s.site = <uint8_t *>calloc(total + 8, 1)
@@ -204,7 +208,9 @@ cdef class Engine:
             raise MemoryError
         s.banks = banks
         for b in range(s.banks):
-            s.bank_records[b] = <Record *>calloc(s.slots + total + ALIASES, sizeof(Record))
+            # page by page as they are needed, and none of them across two cache lines
+            memory = mmap(NULL, self.records_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            s.bank_records[b] = <Record *>memory if memory != MAP_FAILED else NULL
             s.bank_executed[b] = <uint64_t *>calloc(total + 8, sizeof(uint64_t))
             s.bank_quotients[b] = <uint64_t *>calloc(MAX_DIVISIONS * DIV_OUTCOMES, sizeof(uint64_t))
             if s.bank_records[b] == NULL or s.bank_executed[b] == NULL or s.bank_quotients[b] == NULL:

@@ -413,10 +413,15 @@ cdef void watched_too_much(State *s) noexcept nogil:
 cdef void on_site(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
     """An instruction inside an IT block was executed, or a division begins."""
     cdef State *s = <State *>user
-    cdef uint32_t idx = place(s, <uint32_t>address), n, d, bits = 0, k
+    cdef Window *win = &s.window[s.main]
+    cdef uint32_t idx = (<uint32_t>address - win.lo) >> 1, n, d, bits = 0, k
     cdef Division *v
-    if unlikely(idx == 0xFFFFFFFFu):
-        return
+    if unlikely(idx >= win.halfwords):
+        idx = place(s, <uint32_t>address)
+        if idx == 0xFFFFFFFFu:
+            return
+    else:
+        idx += win.first
     if unlikely(s.site[idx] != COUNTED and s.site[idx] != DIVISION):
         watched_too_much(s)
         return
