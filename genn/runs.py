@@ -451,3 +451,10 @@ def doctor_report() -> Report:
         ok=not missing,
         failure=f"missing: {', '.join(missing)}",
     )
+
+
+def bench_emulator_report(thumbulator: str | Path | None = None) -> Report:
+    """Speed of the emulator on the programs that come with it, against the bare engine and against Thumbulator."""
+    from genn.bench.emulator import bench
+
+    return bench(thumbulator=thumbulator)
