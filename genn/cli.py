@@ -331,14 +331,15 @@ def footprint(
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["verify"]))
-@click.option("--models", default="mnist-mlp,mnist-cnn", show_default=True, help="Models, separated by commas.")
+@click.argument("name", type=click.Choice(["verify", "emulator"]))
+@click.option("--models", default="mnist-mlp,mnist-cnn", show_default=True, help="verify: models, separated by commas.")
+@click.option("--thumbulator", type=click.Path(path_type=Path), metavar="PATH", help="emulator: measure it too.")
 @json_option
-def bench(name: str, models: str, json_to: str | None) -> None:
+def bench(name: str, models: str, thumbulator: Path | None, json_to: str | None) -> None:
     """Run a benchmark and print its table."""
-    from genn.runs import bench_verify_report
+    from genn.runs import bench_emulator_report, bench_verify_report
 
-    emit(bench_verify_report(models.split(",")), json_to)
+    emit(bench_emulator_report(thumbulator) if name == "emulator" else bench_verify_report(models.split(",")), json_to)
 
 
 @cli.command()
