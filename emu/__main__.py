@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import emu
 
@@ -30,6 +31,44 @@ def _region(text: str) -> emu.Region:
         raise argparse.ArgumentTypeError("expected NAME,flash|ram,BASE,SIZE[,WAIT_STATES]") from None
 
 
+def _geometry(text: str) -> dict[str, Any]:
+    words = text.split(",")
+    numbers = [w for w in words if w.isdigit()]
+    flags = [w for w in words if not w.isdigit()]
+    if not 1 <= len(numbers) <= 3 or not set(flags) <= {"prefetch", "unified"} or int(numbers[0]) % 8:
+        raise argparse.ArgumentTypeError("expected BITS[,I_LINES[,D_LINES]][,prefetch][,unified]")
+    bits, instruction, data = (*map(int, numbers), *[0] * (3 - len(numbers)))
+    return {"line_bytes": bits // 8, "instruction_lines": instruction, "data_lines": data,
+            **dict.fromkeys(flags, True)}
+
+
+def _watched(args: argparse.Namespace, machine: emu.Machine, result: emu.RunResult,
+             files: dict[str, bytes]) -> list[str]:
+    """Run once more and look at each instruction, where an option asks for it; returns lines to print."""
+    if not (args.profile or args.annotate or args.flash):
+        return []
+    from emu.annotate import annotate
+    from emu.cache import Flash, bound
+    from emu.profile import Profile
+    from emu.trace import trace
+
+    region = next((r for r in machine.regions if r.kind == "flash"), None)
+    flash = Flash(region.base, region.size, region.wait_states, **args.flash) if args.flash and region else None
+    seen = trace(machine, result, files, flash=flash, budget=args.budget)
+    profile = Profile(machine.image, seen, Path(args.elf).name, {name: name for name in args.bank})
+    lines = []
+    if flash:
+        most = result.cycles + bound(flash, machine)
+        lines += [f"{result.cycles} cycles without wait states, at most {most} with every one paid",
+                  f"{result.cycles + seen.stalls} cycles, an estimate: {flash.describe()}"]
+    lines += [f"{f.inclusive:14} {f.calls:14}  {f.name} with all that it calls, calls"
+              for f in sorted(profile.functions(), key=lambda f: -f.inclusive)[: args.top]]
+    for path in args.profile:
+        Path(path).write_text(profile.file(path))
+        lines.append(f"wrote {path}")
+    return lines + [annotate(profile, name, [Path.cwd(), Path(args.elf).parent]) for name in args.annotate]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser("python -m emu", description="Run a Cortex-M ELF and count its cycles.")
@@ -46,12 +85,19 @@ def main(argv: list[str] | None = None) -> int:
                         help="a file that the firmware can open")
     parser.add_argument("--budget", type=int, default=10**12, help="instructions")
     parser.add_argument("--top", type=int, default=10, help="functions to list")
+    parser.add_argument("--profile", action="append", default=[], metavar="F",
+                        help="write a profile: F.speedscope.json, F.trace.json (Perfetto), F.callgrind (KCachegrind)")
+    parser.add_argument("--annotate", action="append", default=[], metavar="FUNCTION",
+                        help="list a function with executions and cycles")
+    parser.add_argument("--flash", type=_geometry, metavar="BITS[,I_LINES[,D_LINES]][,prefetch][,unified]",
+                        help="model the first flash region's cache, lines of BITS (the region gives the wait states)")
     args = parser.parse_args(argv)
     try:
         timing = emu.load_timing(args.timing or args.core, **{name: int(value, 0) for name, value in args.set})
         files = {name: Path(path).read_bytes() for name, path in args.file}
         machine = emu.Machine(args.elf, args.core, args.fpu, timing, args.region, args.bank, args.count)
         result = machine.run(files, args.budget)
+        extra = _watched(args, machine, result, files) if result.fault is None else []
     except emu.ElfError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
@@ -69,6 +115,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{layer.cycles:14} {layer.instructions:14}  {layer.symbol} ({layer.calls} calls)", file=sys.stderr)
     for name, (cycles, instructions) in list(result.functions.items())[: args.top]:
         print(f"{cycles:14} {instructions:14}  {name} itself", file=sys.stderr)
+    for line in extra:
+        print(line, file=sys.stderr)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     if result.fault:

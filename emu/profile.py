@@ -6,7 +6,7 @@ Everything comes from a :class:`emu.trace.Trace`; cycles are those of the timing
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,16 @@ class Profile:
         rows = [FunctionCost(name, self.trace.calls.get(name, 0), c, i, self.trace.inclusive.get(name, c), s)
                 for name, (c, i, s) in own.items()]
         return sorted(rows, key=lambda row: (-row.cycles, row.name))
+
+    def stalls_below(self, symbols: Iterable[str]) -> dict[str, int]:
+        """Stalls by function, with all that it called and that is not another one of ``symbols``."""
+        wanted, out = set(symbols), dict[str, int]()
+        owners: list[str] = []
+        for node in self.trace.nodes:
+            owners.append(node.function if node.function in wanted else owners[node.parent] if owners else "")
+            if owners[-1]:
+                out[owners[-1]] = out.get(owners[-1], 0) + node.stalls
+        return out
 
     def callers(self, function: str) -> dict[str, tuple[int, int]]:
         """(calls, inclusive cycles) by caller."""

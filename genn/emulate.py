@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import emu
+from emu import cache
 from genn.build import build_firmware
 from genn.errors import FirmwareError, ModelError, UsageError
 from genn.ir import NP_DTYPE
 from genn.manifest import MANIFEST, read_raw
 from genn.target import Target
+
+if TYPE_CHECKING:
+    from emu.profile import Profile
 
 INPUT_FILE, OUTPUT_FILE = "genn_in.bin", "genn_out.bin"
 # An upper bound that no sound network comes near: soft float takes about 300 instructions a MAC.
@@ -36,6 +40,8 @@ class LayerCost:
     macs: int
     cycles: float
     instructions: float
+    stalls: float | None = None
+    """Cycles that the model of the flash adds, an estimate; None without one."""
 
     @property
     def cycles_per_mac(self) -> float | None:
@@ -49,6 +55,8 @@ class Emulation:
 
     ``outputs``: for each output of the network an array (samples, *shape) of stored values.  ``other`` is what runs
     between the layers, in NAME_run itself.  ``cycles_bounds``: with no wait state, and with each access to flash paid.
+    ``cycles_estimate``: with the target's cache modelled, where the run was ``watch``ed.  ``joules``: an estimate from
+    the datasheet's current, over the estimated cycles if there are any, over those without wait states otherwise.
     """
 
     target: str
@@ -70,6 +78,10 @@ class Emulation:
     functions: dict[str, tuple[int, int]] = field(default_factory=dict)
     console: str = ""
     notes: list[str] = field(default_factory=list)
+    cycles_estimate: float | None = None
+    joules: float | None = None
+    flash_model: str = ""
+    profile: Profile | None = None
 
     def output_bytes(self) -> list[bytes]:
         """Each output's bytes, samples one behind another."""
@@ -86,6 +98,8 @@ class Emulation:
             "samples": self.samples,
             "cycles": self.cycles,
             "cycles_bounds": list(self.cycles_bounds),
+            "cycles_estimate": self.cycles_estimate,
+            "joules_estimate": self.joules,
             "instructions": self.instructions,
             "seconds_at_clock": self.seconds_at_clock,
             "layers": [
@@ -97,6 +111,7 @@ class Emulation:
                     "cycles": x.cycles,
                     "instructions": x.instructions,
                     "cycles_per_mac": x.cycles_per_mac,
+                    "stalls_estimate": x.stalls,
                 }
                 for x in self.layers
             ],
@@ -120,12 +135,14 @@ def emulate(
     parameters: Mapping[str, int] | None = None,
     elf: str | Path | None = None,
     budget: int | None = None,
+    watch: bool = False,
 ) -> Emulation:
     """Build (unless ``elf`` is given) and run a converted project on ``target``.
 
     ``inputs``: for each input of the network an array (samples, *shape) of stored values, or the bytes of genn_in.bin;
-    None is one sample of zeros.  ``timing`` and ``parameters`` override the target's timing.  FirmwareError when the
-    firmware faults or uses more than ``budget`` instructions.
+    None is one sample of zeros.  ``timing`` and ``parameters`` override the target's timing.  ``watch`` runs the
+    firmware a second time and looks at each instruction: the profile, and the estimate of what the flash costs.
+    FirmwareError when the firmware faults or uses more than ``budget`` instructions.
     """
     project = Path(project)
     manifest = read_raw(project)
@@ -149,11 +166,20 @@ def emulate(
     def mean(total: int) -> float:
         return total // samples if total % samples == 0 else total / samples
 
+    flash = flash_of(target)
+    bounds = result.cycles_bounds if flash is None else (result.cycles, result.cycles + cache.bound(flash, machine))
+    profile, estimate, stalls = None, None, dict[str, int]()
+    if watch:
+        titles = {str(row["symbol"]): str(row["name"]) for row in layers}
+        profile = _watched(machine, result, {INPUT_FILE: data}, target, flash, f"{name} on {target.name}", titles)
+        if flash is not None:
+            estimate, stalls = mean(result.cycles + profile.trace.stalls), profile.stalls_below(titles)
     costs = [
         LayerCost(int(row["index"]), row["name"], row["op"], cost.symbol, int(row.get("macs", 0)), mean(cost.cycles),
-                  mean(cost.instructions))
+                  mean(cost.instructions), mean(stalls.get(cost.symbol, 0)) if estimate is not None else None)
         for row, cost in zip(layers, result.layers, strict=True)
     ]
+    spent = (mean(result.cycles) if estimate is None else estimate) / target.clock_hz
     rest = LayerCost(-1, f"{name}_run", "", f"{name}_run", 0,
                      mean(result.cycles - sum(x.cycles for x in result.layers)),
                      mean(result.instructions - sum(x.instructions for x in result.layers)))
@@ -164,7 +190,7 @@ def emulate(
         tier=result.tier,
         samples=samples,
         cycles=mean(result.cycles),
-        cycles_bounds=(mean(result.cycles_bounds[0]), mean(result.cycles_bounds[1])),
+        cycles_bounds=(mean(bounds[0]), mean(bounds[1])),
         instructions=mean(result.instructions),
         seconds_at_clock=mean(result.cycles) / target.clock_hz,
         layers=costs,
@@ -176,8 +202,33 @@ def emulate(
         output_names=[str(p["name"]) for p in manifest["outputs"]],
         functions=result.functions,
         console=result.console,
-        notes=result.notes,
+        notes=result.notes + (profile.trace.notes if profile else []),
+        cycles_estimate=estimate,
+        joules=target.power.joules(spent, target.clock_hz) if target.power else None,
+        flash_model=flash.describe() if flash else "",
+        profile=profile,
     )
+
+
+def flash_of(target: Target) -> cache.Flash | None:
+    """The target's flash for the model of its cache; None where it has no wait states or nothing is known about it."""
+    memory, region = target.memory, target.flash
+    if memory is None or not region.wait_states:
+        return None
+    return cache.Flash(region.base, region.size, region.wait_states, memory.line_bits // 8, memory.instruction_lines,
+                       memory.instruction_ways, memory.data_lines, memory.data_ways, memory.unified, memory.prefetch)
+
+
+def _watched(machine: emu.Machine, result: emu.RunResult, files: dict[str, bytes], target: Target,
+             flash: cache.Flash | None, title: str, layers: dict[str, str]) -> Profile:
+    from emu.profile import Profile
+    from emu.trace import trace
+
+    try:
+        seen = trace(machine, result, files, target.clock_hz, flash)
+    except emu.EmuError as error:
+        raise FirmwareError(str(error), title) from None
+    return Profile(machine.image, seen, title, layers, target.clock_hz)
 
 
 def project_of(elf: str | Path) -> Path | None:
