@@ -276,6 +276,15 @@ def verify(
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
 @opt_option
 @click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit code 5.")
+@click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="F",
+    help="Write a profile: F.speedscope.json, F.trace.json (Perfetto) or F.callgrind (KCachegrind).",
+)
+@click.option("--annotate", multiple=True, metavar="SYMBOL", help="List a function with executions and cycles.")
 @json_option
 @csv_option
 def emulate(
@@ -286,6 +295,9 @@ def emulate(
     timing: str | None,
     opt: str,
     max_instructions: int | None,
+    estimate: bool,
+    profiles: tuple[str, ...],
+    annotate: tuple[str, ...],
     json_to: str | None,
     csv_to: str | None,
 ) -> None:
@@ -293,7 +305,18 @@ def emulate(
     from genn.runs import emulate_report
 
     emit(
-        emulate_report(path, target, input_file, samples=samples, timing=timing, opt=opt, budget=max_instructions),
+        emulate_report(
+            path,
+            target,
+            input_file,
+            samples=samples,
+            timing=timing,
+            opt=opt,
+            budget=max_instructions,
+            estimate=estimate,
+            profiles=profiles,
+            annotate=annotate,
+        ),
         json_to,
         csv_to,
     )

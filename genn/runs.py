@@ -141,8 +141,15 @@ def emulate_report(
     timing: str | None = None,
     opt: str = "-O2",
     budget: int | None = None,
+    estimate: bool = False,
+    profiles: Sequence[str] = (),
+    annotate: Sequence[str] = (),
 ) -> Report:
-    """Run a converted folder, or the ELF built from it, as firmware: cycles, instructions, cycles per MAC by layer."""
+    """Run a converted folder, or the ELF built from it, as firmware: cycles, instructions, cycles per MAC by layer.
+
+    ``estimate``, ``profiles`` (files to write) and ``annotate`` (functions to list) run it once more and watch it.
+    """
+    from genn import profiles as extra
     from genn.build import build_firmware
     from genn.emulate import emulate, project_of
     from genn.manifest import read_raw
@@ -161,8 +168,10 @@ def emulate_report(
     if elf is None:
         with steps("compiling the firmware"):
             elf = build_firmware(folder, board, opt=opt)
+    extra.check(profiles)
+    watch = estimate or bool(profiles) or bool(annotate)
     with steps("running the firmware"):
-        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget)
+        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget, watch=watch)
     rows = [
         [
             x.index,
@@ -214,10 +223,14 @@ def emulate_report(
         f"{run.seconds_at_clock * 1e3:.4g} ms at {board.clock_hz / 1e6:g} MHz",
         f"stack: {run.stack_bytes:,} B used at most",
     ]
+    lines += extra.flash_lines(run) + extra.energy_lines(run, board)
     lines += [f"note: {note}" for note in run.notes]
-    return Report(
-        "emulate", run.to_json(), [Table(f"{title} on {board.name}", columns, rows, total)], lines, result=run
-    )
+    tables = [Table(f"{title} on {board.name}", columns, rows, total)]
+    functions = extra.function_table(run)
+    if functions:
+        tables.append(functions)
+        lines += extra.write(run, profiles, annotate, [folder, Path.cwd()])
+    return Report("emulate", run.to_json(), tables, lines, result=run)
 
 
 def _weigh(path: Path, target: str | Target, opt: str) -> Any:
