@@ -174,12 +174,12 @@ cdef void fetched(Tracer t, Op *o, uint32_t line) noexcept nogil:
     cdef bint next_one = line == t.line + 1
     t.line = line
     if t.prefetch and next_one:
-        # read while the line before it ran, which needs wait + 1 cycles; only what missed goes into the cache
+        # read while the line before it ran, which needs wait + 1 cycles; what comes in time is not put into the cache
         run = t.cycles + t.stalls - t.line_begin
         stall = 0 if run > t.wait else t.wait + 1 - run
         if stall > t.wait:
             stall = t.wait
-        if stall and cached(&t.icache, line, False):
+        if stall and cached(&t.icache, line, True):     # not there in time: a miss like any other
             stall = 0
     elif cached(&t.icache, line, True):
         stall = 0
