@@ -1,4 +1,7 @@
-"""Source lines and instructions of a function with executions and cycles, as ``perf annotate`` shows them."""
+"""Source lines and instructions of a function with executions and cycles, as ``perf annotate`` shows them.
+
+The slots of an IT block are charged to the IT, and what pipelining saves to the first of a pair.
+"""
 
 from __future__ import annotations
 

@@ -144,7 +144,8 @@ def trace(
         [Edge(name_of(a), site, name_of(b), *rest) for a, site, b, *rest in tracer.call_edges()],
         [(at, name_of(func), opens) for at, func, opens in tracer.timeline()],
         events_complete,
-        [Executed(*row) for row in tracer.instructions_seen()],
+        [Executed(at, n, jumps if insns[at].kind in ENDS else 0, *rest)  # an IT that skips is no jump
+         for at, n, jumps, *rest in tracer.instructions_seen()],
         {name_of(func): calls for func, calls, _ in tracer.functions()},
         {name_of(func): spent for func, _, spent in tracer.functions()},
         tracer.cache_use,

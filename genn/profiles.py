@@ -60,7 +60,9 @@ def write(run: Emulation, files: Sequence[str], symbols: Sequence[str], folders:
         for path in files:
             atomic_write(Path(path), run.profile.file(path).encode())
             lines.append(f"wrote {path}")
-        return lines + [annotate(run.profile, symbol, folders) for symbol in symbols]
+        for symbol in symbols:
+            lines += annotate(run.profile, symbol, folders).splitlines()
+        return lines
     except emu.EmuError as error:
         raise UsageError(str(error)) from None
 
