@@ -13,7 +13,7 @@ from ._core import Engine
 from .account import Counts, Totals, tally
 from .decode import Decoder
 from .elf import Image, load
-from .errors import EmuError, Fault
+from .errors import ElfError, EmuError, Fault
 from .semihost import Semihost
 from .timing import Timing
 from .timing import load as load_timing
@@ -178,6 +178,8 @@ class Machine:
 
     def _arm(self) -> None:
         code = [s for s in self.image.segments if s.executable and s.data]
+        if not 1 <= len(code) <= 16:
+            raise ElfError(f"the ELF has {len(code)} segments of code, not between 1 and 16")
         windows = [(s.vaddr & ~1, min(len(s.data) + 1 & ~1, s.memsz + 1 & ~1)) for s in code]
         names = ([self.count] if self.count else []) + self.banks
         self._names = [None, *names]
@@ -217,7 +219,7 @@ class Machine:
         ram = next((r for r in self.regions if r.kind != "flash"), None)
         if ram is None:
             raise EmuError("the device has no RAM")
-        return ram.base + ram.size & ~7, self.image.entry
+        return min(ram.base + ram.size, 0xFFFFFFF8) & ~7, self.image.entry
 
     def count_by_instruction_hooks(self) -> None:
         """Call a native function for each instruction, for comparison; for machines made without ``counting``."""
@@ -404,7 +406,8 @@ def _default_regions(image: Image) -> list[Region]:
     base = min((s.vaddr for s in ram), default=0x20000000) // 0x100000 * 0x100000
     if low >= 0x20000000:
         raise EmuError("the ELF has no flash: give its regions")
-    return [Region("flash", low, min(16 << 20, 0x20000000 - low), "flash"), Region("ram", base, 16 << 20)]
+    room = min(16 << 20, (1 << 32) - base)
+    return [Region("flash", low, min(16 << 20, 0x20000000 - low), "flash"), Region("ram", base, room)]
 
 
 def parse_regions(rows: Iterable[Mapping[str, object]]) -> list[Region]:

@@ -163,12 +163,13 @@ def test_lines_as_pyelftools_reads_them(flag, tmp_path, need_tool):
 
 
 @pytest.mark.arm
-def test_damaged_elf_files_never_hang(tmp_path, need_tool):
+@pytest.mark.parametrize("number", [600, pytest.param(10_000, marks=pytest.mark.long)])
+def test_damaged_elf_files_never_hang(number, tmp_path, need_tool):
     """Truncated and mutated images, debug sections too: an ElfError or a fault, each within a second."""
     need_tool("arm-none-eabi-gcc")
     whole = build(tmp_path, {"start.S": START, "calls.c": CALLS}, "cortex-m0plus", "-O1", "-g").read_bytes()
     rng = random.Random(7)
-    for i in range(600):
+    for i in range(number):
         data = bytearray(whole)
         if i % 4 == 0:
             data = data[: rng.randrange(len(data))]
