@@ -42,7 +42,7 @@ def explain(fault: Fault, image: Image, regions: Sequence[Place], read: Read, ad
         source = _source(lines, pc)
         row = f"0x{pc:08x} {image.nearest(pc) or '?'}" + (f" ({source})" if source else "")
         fault.backtrace.append(row if sure else f"{row}  (uncertain)")
-    fault.hints = _stack(image, fault.registers)
+    fault.hints = _stack(image, fault.registers, address)
     if address is not None:
         fault.hints.append(_what_lies(image, regions, address))
     return fault
@@ -53,11 +53,15 @@ def _source(lines: dwarf.LineTable, address: int) -> str:
     return f"{found[0]}:{found[1]}" if found else ""
 
 
-def _stack(image: Image, registers: dict[str, int]) -> list[str]:
+def _stack(image: Image, registers: dict[str, int], address: int | None) -> list[str]:
     limit, sp = image.symbol("__stack_limit"), registers.get("sp")
-    if limit is None or sp is None or not 0 < limit.address - sp <= 1 << 20:
+    if limit is None or sp is None:
         return []
-    return [f"stack overflow: sp 0x{sp:08x} is {limit.address - sp} bytes below __stack_limit"]
+    if 0 < limit.address - sp <= 1 << 20:
+        return [f"stack overflow: sp 0x{sp:08x} is {limit.address - sp} bytes below __stack_limit"]
+    if address is not None and address < limit.address <= sp < limit.address + 256 and sp - address <= 256:
+        return [f"stack overflow: 0x{address:08x} is {limit.address - address} bytes below __stack_limit"]
+    return []
 
 
 def _what_lies(image: Image, regions: Sequence[Place], address: int) -> str:
@@ -110,8 +114,11 @@ def call_stack(image: Image, pc: int, registers: dict[str, int], read: Read) -> 
         if found and (found[1] in (None, here) or here is None):
             frames.append((found[0], True))
             here = image.function_at(found[0])
-    at, end = registers["sp"] & ~3, (registers["sp"] & ~3) + _MAX_SCAN
-    top = image.symbol("__stack_top")
+    at = registers["sp"] & ~3
+    limit, top = image.symbol("__stack_limit"), image.symbol("__stack_top")
+    if limit and 0 < limit.address - at <= 1 << 20:
+        at = limit.address + 3 & ~3  # overflown: what lies below is not the stack's, or nothing at all
+    end = at + _MAX_SCAN
     if top and at <= top.address < end:
         end = top.address
     guess: tuple[int, int] | None = None

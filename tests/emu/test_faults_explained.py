@@ -132,6 +132,19 @@ def test_stack_into_the_arena(core, tmp_path, need_tool, monkeypatch):
 
 
 @pytest.mark.arm
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-Os"])
+def test_stack_out_of_the_memory(core, level, tmp_path, need_tool):
+    """As GENN lays memory out: the stack lies lowest, and the push itself is the fault."""
+    need_tool("arm-none-eabi-gcc")
+    elf = build(tmp_path, {"start.S": START, "main.c": OVER % 1000}, core, level, "-g")
+    fault = emu.Machine(elf, core=core, fpu=core == "cortex-m4").run().fault
+    assert fault is not None and "unmapped memory at 0x1fff" in str(fault)
+    assert any("stack overflow" in hint for hint in fault.hints), fault.report()
+    assert len([row for row in fault.backtrace if "down" in row]) > 20
+
+
+@pytest.mark.arm
 @pytest.mark.parametrize("flag", ["-gdwarf-2", "-gdwarf-4", "-gdwarf-5"])
 def test_lines_as_pyelftools_reads_them(flag, tmp_path, need_tool):
     need_tool("arm-none-eabi-gcc")
