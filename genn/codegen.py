@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from genn import paths, plan_check
-from genn.errors import GennError
+from genn.errors import GennError, ModelError
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.names import comment
 from genn.ops import registry
@@ -72,7 +72,11 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
         op = registry[node.op]
         if op.view:
             continue
-        i, lowered = len(layers), op.lower(node, graph)
+        i = len(layers)
+        try:
+            lowered = op.lower(node, graph)
+        except ModelError as error:
+            raise ModelError(error.what, error.where or str(node.source) or node.name, error.fix) from error
         base = f"{name}_l{i:02d}"
         layers.append(
             Layer(

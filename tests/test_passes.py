@@ -193,6 +193,11 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[Shape], list[str] | None]] =
         [(1, 2, 9)],
         ["conv2d"],
     ),
+    "the past padded before the first layer": (
+        lambda: Fn(lambda m, x: F.relu(m.c(F.pad(x, (4, 0)))), c=nn.Conv1d(2, 3, 3, dilation=2)),
+        [(1, 2, 9)],
+        ["conv2d"],
+    ),
     "a slice of what is there": (
         lambda: Fn(lambda m, x: m.c(x)[:, 1:, ::2, 1:], c=conv(2, 3)),
         [(1, 2, 5, 5)],

@@ -18,6 +18,7 @@ from genn.numerics import INT32_MAX
 from genn.ops.base import Stats
 from genn.ops.weights import stored_entries
 from tests import harness
+from tests.networks import Fn
 
 
 def equal_on_host(subjects: list[harness.Subject], scheme: str, folder: Path, **options) -> list:
@@ -39,6 +40,21 @@ def test_int16_scale_is_a_power_of_two_that_covers(peak: float) -> None:
     q = quantize.choose_qparams(Stats(-peak, peak, 1.0), "int16")
     assert q.scale == 2.0**-q.shift and q.zero_point == 0
     assert peak / q.scale <= q.qmax + 1 <= 2.01 * max(peak / q.scale, 1)
+
+
+def test_bounded_functions_use_the_range_that_is_used() -> None:
+    for function, shift, step in ((torch.tanh, 0.0, 1 / 128), (torch.sigmoid, 6.0, 1 / 256)):
+        near = harness.subject(Fn(lambda m, x, f=function, c=shift: f(0.01 * x - c)), [(1, 90)])
+        assert harness.sqnr(near.model("int8", "n0"), near) > 35
+        assert harness.sqnr(near.model("int16", "n0"), near) > 75
+        far = harness.subject(Fn(lambda m, x, f=function: f(x)), [(1, 90)]).model("int8", "n0").graph
+        assert far[far.outputs[0]].q.scale == step
+
+
+def test_a_refusal_while_generating_names_the_place() -> None:
+    s = harness.subject(Fn(lambda m, x: x.view((2,) * 7).permute(6, 5, 4, 3, 2, 1, 0).reshape(1, -1) + x), [(1, 128)])
+    with pytest.raises(ModelError, match=r"networks\.py:\d+: the access pattern needs 7 nested loops"):
+        s.model("float32", "n0")
 
 
 def test_every_accumulator_is_proven(tmp_path: Path) -> None:

@@ -248,7 +248,10 @@ class Smooth(Elementwise):
         raise NotImplementedError(self.name)
 
     def qparams(self, node: Node, graph: Graph, stats: Mapping[str, Stats]) -> QParams:
-        return self.fixed[graph.scheme] if self.fixed else super().qparams(node, graph, stats)
+        """The function's whole range where it is known, unless calibration needs at most half of it: a bit gained."""
+        seen = super().qparams(node, graph, stats)
+        whole = self.fixed[graph.scheme] if self.fixed else seen
+        return whole if float(seen.scale) > 0.5 * float(whole.scale) else seen
 
     def prepare(self, node: Node, graph: Graph, stats: Mapping[str, Stats], options: Mapping[str, Any]) -> None:
         x, y = in_tensor(node, graph).q, out_tensor(node, graph).q

@@ -9,7 +9,7 @@ import numpy as np
 
 from genn.ir import Graph, Node
 from genn.passes.layout import flatten_order, linear_readers, unflatten_maker
-from genn.passes.tools import CLAMPS, Index, attrs_of, exact, insert_after, insert_before, new_const
+from genn.passes.tools import CLAMPS, Index, attrs_of, axis_map, exact, insert_after, insert_before, new_const
 
 INF = float("inf")
 
@@ -84,18 +84,28 @@ def fold_unflatten(graph: Graph) -> bool:
 
 
 def fold_pad(graph: Graph) -> bool:
-    """Zeros put around the image belong to the convolution's own padding."""
+    """Zeros put around the image, or around the signal that becomes one, belong to the convolution's own padding."""
     index = Index(graph)
     for node in graph.nodes:
-        if node.op != "pad" or node.attrs.value != 0 or len(node.attrs.pads) != 4:
+        conv = _only_into(graph, index, node) if node.op == "pad" and node.attrs.value == 0 else None
+        via = conv if conv is not None and conv.op == "reshape" else None
+        conv = _only_into(graph, index, via) if via else conv
+        if conv is None or conv.op != "conv2d" or graph[conv.inputs[0]].const is not None:
             continue
-        conv = _only_into(graph, index, node)
-        batch, (top, bottom), (left, right), channels = node.attrs.pads
-        if conv is None or conv.op != "conv2d" or any((*batch, *channels)) or min(top, bottom, left, right) < 0:
+        axes = axis_map(graph[node.outputs[0]].shape, graph[conv.inputs[0]].shape)
+        if axes is None or any(any(p) and i not in axes for i, p in enumerate(node.attrs.pads)):
             continue
-        pad = tuple(a + b for a, b in zip(conv.attrs.pad, (top, bottom, left, right)))
-        conv.with_attrs(pad=pad)
-        conv.inputs[0] = node.inputs[0]
+        batch, rows, cols, channels = ((0, 0) if i is None else node.attrs.pads[i] for i in axes)
+        if any((*batch, *channels)) or min(*rows, *cols) < 0:
+            continue
+        conv.with_attrs(pad=tuple(a + b for a, b in zip(conv.attrs.pad, (*rows, *cols))))
+        if via:
+            n, h, w, c = graph[via.outputs[0]].shape
+            via.inputs = list(node.inputs)
+            via.attrs = attrs_of("reshape", (n, h - sum(rows), w - sum(cols), c))
+            graph[via.outputs[0]].shape = via.attrs.shape
+        else:
+            conv.inputs[0] = node.inputs[0]
         graph.nodes = [n for n in graph.nodes if n is not node]
         return True
     return False
