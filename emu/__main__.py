@@ -47,6 +47,8 @@ def _watched(args: argparse.Namespace, machine: emu.Machine, result: emu.RunResu
     """Run once more and look at each instruction, where an option asks for it; returns lines to print."""
     if not (args.profile or args.annotate or args.flash):
         return []
+    if not machine.counting:
+        raise emu.EmuError("profiles, listings and the flash's model are for firmware without clocks: --clock off")
     from emu.annotate import annotate
     from emu.cache import Flash, bound
     from emu.profile import Profile
@@ -67,6 +69,32 @@ def _watched(args: argparse.Namespace, machine: emu.Machine, result: emu.RunResu
         Path(path).write_text(profile.file(path))
         lines.append(f"wrote {path}")
     return lines + [annotate(profile, name, [Path.cwd(), Path(args.elf).parent]) for name in args.annotate]
+
+
+def _run(args: argparse.Namespace, timing: emu.Timing, files: dict[str, bytes]) -> tuple[emu.Machine, emu.RunResult]:
+    """Count blocks; where the firmware turns out to use clocks or exceptions, run it again with these."""
+    if args.clock != "on" and not args.uart and args.gdb is None:
+        machine = emu.Machine(args.elf, args.core, args.fpu, timing, args.region, args.bank, args.count)
+        result = machine.run(files, args.budget, args.hz)
+        if args.clock == "off":
+            return machine, result
+        from emu.live import needs_clock
+
+        if not needs_clock(machine, result):
+            return machine, result
+    from emu import uart
+    from emu.live import LiveMachine
+
+    live = LiveMachine(args.elf, args.core, args.fpu, timing, args.region, args.bank, args.count,
+                       uart.parse(args.uart) if args.uart else None)
+    if args.gdb is None:
+        return live, live.run(files, args.budget, args.hz)
+    from emu.gdb import serve
+
+    def ready(port: int) -> None:
+        print(f"waiting for a debugger: target remote 127.0.0.1:{port}", file=sys.stderr, flush=True)
+
+    return live, serve(live, args.gdb, files, args.hz, args.budget, ready)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,12 +119,16 @@ def main(argv: list[str] | None = None) -> int:
                         help="list a function with executions and cycles")
     parser.add_argument("--flash", type=_geometry, metavar="BITS[,I_LINES[,D_LINES]][,prefetch][,unified]",
                         help="model the first flash region's cache, lines of BITS (the region gives the wait states)")
+    parser.add_argument("--clock", choices=["auto", "on", "off"], default="auto",
+                        help="SysTick, the cycle counter and exceptions; auto: when the firmware uses them")
+    parser.add_argument("--hz", type=int, default=1_000_000, help="core clock, for semihosting's clock; default 1 MHz")
+    parser.add_argument("--uart", metavar="KIND@ADDRESS|BOARD", help="the firmware's console is this UART")
+    parser.add_argument("--gdb", type=int, metavar="PORT", help="wait for a debugger on 127.0.0.1:PORT; 0: any port")
     args = parser.parse_args(argv)
     try:
         timing = emu.load_timing(args.timing or args.core, **{name: int(value, 0) for name, value in args.set})
         files = {name: Path(path).read_bytes() for name, path in args.file}
-        machine = emu.Machine(args.elf, args.core, args.fpu, timing, args.region, args.bank, args.count)
-        result = machine.run(files, args.budget)
+        machine, result = _run(args, timing, files)
         extra = _watched(args, machine, result, files) if result.fault is None else []
     except emu.ElfError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -422,3 +422,5 @@ cdef class Engine:
         """Calls of each bank's function while tracking."""
         return [self.s.calls[b] for b in range(self.s.banks)]
 include "_trace.pxi"
+
+include "_system.pxi"

@@ -4,7 +4,7 @@
 runs once per executed instruction that has to be watched; the rest when something new is met.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -39,6 +39,7 @@ cdef extern from "unicorn/unicorn.h" nogil:
         uint64_t paddr
         int perms
     uc_err uc_ctl_tlb_mode(uc_engine *, int mode)
+    uc_err uc_mmio_map(uc_engine *, uint64_t address, size_t size, void *read, void *, void *write, void *)
     int UC_ARM_REG_R0, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC
     uc_err uc_open(int arch, int mode, uc_engine **out)
     uc_err uc_close(uc_engine *)
@@ -78,6 +79,7 @@ cdef enum Reason:
     BUDGET = 2
     OUTSIDE = 3             # execution left the code of the ELF
     LOOK = 5                # at the budget and at signals
+    EVENT = 6               # see _system.pxi
     SITES = 4               # a block is to be translated with instruction hooks
 
 REASONS = {RAN: "error", INTERRUPT: "interrupt", BUDGET: "budget", OUTSIDE: "outside"}

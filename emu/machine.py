@@ -109,6 +109,11 @@ class Machine:
     of their own.  ``counting`` off runs the bare engine, for comparison.
     """
 
+    _peripherals: tuple[Region, ...] = (
+        Region("system control space", 0xE000E000, _PAGE),
+        Region("debug watchpoint and trace", 0xE0001000, _PAGE),
+    )
+
     def __init__(
         self,
         elf: str | Path | bytes | Image,
@@ -148,11 +153,7 @@ class Machine:
             if r.kind != "flash"
             and any(s.executable and r.base <= s.vaddr < r.base + r.size for s in self.image.segments)
         }
-        peripherals = (
-            Region("system control space", 0xE000E000, _PAGE),
-            Region("debug watchpoint and trace", 0xE0001000, _PAGE),
-        )
-        for region in (*self.regions, *peripherals):
+        for region in (*self.regions, *self._peripherals):
             base, end = region.base // _PAGE * _PAGE, -(-(region.base + region.size) // _PAGE) * _PAGE
             if region.size <= 0 or end > 1 << 32 or any(base < e and b < end for b, e in taken):
                 raise EmuError(f"region {region.name} is empty, too large, or shares a 4 KiB page with another")
@@ -289,24 +290,27 @@ class Machine:
             if reason != "interrupt":
                 return self._fault(f"undefined instruction ({text})" if text else "the engine stopped", pc)
             if engine.intno == _BKPT and self._engine.read(pc, 2) == b"\xab\xbe":
-                try:
-                    answer = host.call(
-                        engine.reg(arm.UC_ARM_REG_R0),
-                        engine.reg(arm.UC_ARM_REG_R0 + 1),
-                        self._read,
-                        self._write,
-                        self._spent,
-                    )
-                except IndexError as error:
-                    return self._fault(f"semihosting was given a bad pointer: {error}", pc)
-                except EmuError as error:
-                    return self._fault(str(error), pc)
-                if host.exit is not None:
-                    return None
-                engine.set_reg(arm.UC_ARM_REG_R0, answer)
+                fault = self._semihost(host, pc, self._spent)
+                if fault or host.exit is not None:
+                    return fault
                 pc += 2
                 continue
             return self._fault(_exception(engine.intno, self._engine.read(pc, 2) if engine.intno == _BKPT else b""), pc)
+
+    def _semihost(self, host: Semihost, pc: int, elapsed: int) -> Fault | None:
+        """Serve one call of semihosting; ``elapsed`` is what its clock shows."""
+        engine = self._engine
+        try:
+            answer = host.call(
+                engine.reg(arm.UC_ARM_REG_R0), engine.reg(arm.UC_ARM_REG_R0 + 1), self._read, self._write, elapsed
+            )
+        except IndexError as error:
+            return self._fault(f"semihosting was given a bad pointer: {error}", pc)
+        except EmuError as error:
+            return self._fault(str(error), pc)
+        if host.exit is None:
+            engine.set_reg(arm.UC_ARM_REG_R0, answer)
+        return None
 
     def _read(self, address: int, size: int) -> bytes:
         return bytes(self._engine.read(address, size))

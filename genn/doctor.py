@@ -41,6 +41,7 @@ PROGRAMS = (
     ("arm-none-eabi-gcc", "GENN_ARM_GCC", "emulate, footprint: Thumb firmware", "required", "gcc-arm-none-eabi"),
     ("clang", "", "tests: a second compiler, sanitizers", "optional", "clang"),
     ("qemu-system-arm", "", "verify --on qemu, tests: a second opinion", "optional", "qemu-system-arm"),
+    ("gdb-multiarch", "", "emulate --gdb, tests: the debugger's other end", "optional", "gdb-multiarch"),
 )
 # (distribution, what for, need, extra of genn-mcu)
 PACKAGES = (
@@ -71,6 +72,7 @@ APT = {
         ("qemu-system-arm", "qemu-system-arm"),
         ("clang", "clang"),
         ("libclang-rt-dev", "asan"),
+        ("gdb-multiarch", "gdb-multiarch"),
         ("csmith", "csmith"),
         ("libcsmith-dev", "#include <csmith/csmith.h>"),
     ),
