@@ -41,7 +41,8 @@ class SideBySide(torch.nn.Module):
     def forward(self, *xs):
         xs, out = list(xs), []
         for part, n in zip(self.parts, self.counts, strict=True):
-            out.append(part(*xs[:n]))
+            made = part(*xs[:n])
+            out += made if isinstance(made, tuple | list) else [made]
             del xs[:n]
         return tuple(out)
 
@@ -52,7 +53,10 @@ class Net:
     def __init__(self, op: str) -> None:
         rng = np.random.default_rng(7)
         cases = list(registry[op].samples(rng))
-        self.op, self.labels = op, [f"{op}[{k}] {c.label}" for k, c in enumerate(cases)]
+        self.op, self.labels = op, []
+        for k, c in enumerate(cases):
+            made = c.module(*(torch.zeros(s) for s in c.shapes))
+            self.labels += [f"{op}[{k}] {c.label}"] * (len(made) if isinstance(made, tuple | list) else 1)
         module = SideBySide(cases)
         shapes = [s for c in cases for s in c.shapes]
         example = tuple(torch.zeros(s) for s in shapes)
