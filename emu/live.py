@@ -15,7 +15,7 @@ from unicorn import arm_const as arm
 from ._core import Clock
 from .decode import CONDITIONAL, ENDS, Decoder, Insn
 from .elf import Image
-from .errors import Fault
+from .errors import EmuError, Fault
 from .machine import _ACCESS, _BKPT, _HINTS, _SVC, _WFI, Layer, Machine, Region, RunResult
 from .semihost import Semihost
 from .system import DWT, ENTRY, EXIT, HARD, ITM, NEVER, NMI, SCS, SVCALL, TAIL, ResetRequest, System
@@ -90,6 +90,15 @@ class LiveMachine(Machine):
         self._engine.set_reg(arm.UC_ARM_REG_SP, sp)
         self._engine.set_reg(arm.UC_ARM_REG_LR, 0xFFFFFFFF)
         return pc, host
+
+    def breakpoint(self, address: int, on: bool = True) -> None:
+        """Have :meth:`proceed` stop before the instruction at ``address``, or no longer."""
+        if not self._clock.breakpoint(address & ~1, on):
+            raise EmuError(f"there is no code at 0x{address:08x}")
+
+    def return_address(self) -> int:
+        """Where the function that is being entered will return to."""
+        return self._engine.reg(arm.UC_ARM_REG_LR) & ~1
 
     def _loop(self, pc: int, host: Semihost, budget: int) -> Fault | None:
         stop, _, fault = self.proceed(pc, host, budget)

@@ -277,14 +277,11 @@ def verify(
 @opt_option
 @click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit code 5.")
 @click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    metavar="F",
-    help="Write a profile: F.speedscope.json, F.trace.json (Perfetto) or F.callgrind (KCachegrind).",
-)
+@click.option("--profile", "profiles", multiple=True, metavar="F",
+              help="Write a profile: F.speedscope.json, F.trace.json (Perfetto) or F.callgrind (KCachegrind).")
 @click.option("--annotate", multiple=True, metavar="SYMBOL", help="List a function with executions and cycles.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes for many samples; default all cores.")
+@click.option("--gdb", type=click.IntRange(0, 65535), metavar="PORT", help="Wait for a debugger on loopback.")
 @json_option
 @csv_option
 def emulate(
@@ -298,6 +295,8 @@ def emulate(
     estimate: bool,
     profiles: tuple[str, ...],
     annotate: tuple[str, ...],
+    jobs: int | None,
+    gdb: int | None,
     json_to: str | None,
     csv_to: str | None,
 ) -> None:
@@ -316,6 +315,8 @@ def emulate(
             estimate=estimate,
             profiles=profiles,
             annotate=annotate,
+            jobs=jobs,
+            gdb=gdb,
         ),
         json_to,
         csv_to,
@@ -325,13 +326,8 @@ def emulate(
 @cli.command(epilog=FOOTPRINT_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
 @target_option("nucleo-f411re", "  For a folder; an ELF is what it is.")
-@click.option(
-    "--by",
-    type=click.Choice(["layer", "symbol", "section", "file"]),
-    default="layer",
-    show_default=True,
-    help="What a row of the table is.",
-)
+@click.option("--by", type=click.Choice(["layer", "symbol", "section", "file"]), default="layer", show_default=True,
+              help="What a row of the table is.")
 @click.option("--diff", "old", type=click.Path(path_type=Path), help="Show the change against an older ELF or folder.")
 @click.option("--budget", metavar="flash=64K,ram=16K", help="Exit 1 when over.")
 @opt_option

@@ -6,6 +6,7 @@ manifest), a target, and stored inputs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 import emu
 from emu import cache
+from genn import pieces
 from genn.build import build_firmware
 from genn.errors import FirmwareError, ModelError, UsageError
 from genn.ir import NP_DTYPE
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 INPUT_FILE, OUTPUT_FILE = "genn_in.bin", "genn_out.bin"
 # An upper bound that no sound network comes near: soft float takes about 300 instructions a MAC.
 _BUDGET_SAMPLE, _BUDGET_MAC = 200_000_000, 5_000
+_USUAL_MAC = 8  # instructions, for cutting many samples into pieces
 
 
 @dataclass(frozen=True)
@@ -136,12 +139,14 @@ def emulate(
     elf: str | Path | None = None,
     budget: int | None = None,
     watch: bool = False,
+    jobs: int | None = None,
 ) -> Emulation:
     """Build (unless ``elf`` is given) and run a converted project on ``target``.
 
     ``inputs``: for each input of the network an array (samples, *shape) of stored values, or the bytes of genn_in.bin;
     None is one sample of zeros.  ``timing`` and ``parameters`` override the target's timing.  ``watch`` runs the
     firmware a second time and looks at each instruction: the profile, and the estimate of what the flash costs.
+    ``jobs``: processes, when there are many samples; default as many as there are cores, where it is worth it.
     FirmwareError when the firmware faults or uses more than ``budget`` instructions.
     """
     project = Path(project)
@@ -152,22 +157,30 @@ def emulate(
     path = Path(elf) if elf is not None else build_firmware(project, target)
     layers = manifest["layers"]
     name = manifest["name"]
+    macs = sum(int(x.get("macs", 0)) for x in layers)
+    arguments = _arguments(path, target, f"{name}_run", [x["symbol"] for x in layers], timing, dict(parameters or {}))
+    machine = _machine(path, arguments)
+    flash = flash_of(target)
+    # a budget and a profile are of one run
+    split = [data] if budget is not None or watch else pieces.split(data, sample_bytes, _USUAL_MAC * macs)
     if budget is None:
-        budget = samples * (_BUDGET_SAMPLE + _BUDGET_MAC * sum(int(x.get("macs", 0)) for x in layers))
-    machine = _machine(path, target, f"{name}_run", [x["symbol"] for x in layers], timing, dict(parameters or {}))
-    result = machine.run({INPUT_FILE: data}, budget=budget, clock_hz=target.clock_hz)
-    if result.fault is not None:
-        raise FirmwareError(result.fault.report(), str(path))
+        budget = samples * (_BUDGET_SAMPLE + _BUDGET_MAC * macs)
+    if jobs is None:
+        jobs = len(os.sched_getaffinity(0)) if samples * macs * _USUAL_MAC > pieces.WORTH_A_PROCESS else 1
+    outcome = pieces.run(machine, pieces.Job(arguments, INPUT_FILE, OUTPUT_FILE, budget, target.clock_hz, flash), split,
+                         sample_bytes, jobs)
+    result = outcome.result
+    if outcome.fault:
+        raise FirmwareError(outcome.fault, str(path))
     if result.exit != 0:
         why = _EXITS.get(result.exit or 0, "its own")
         raise FirmwareError(f"the firmware ended with exit code {result.exit} ({why})", str(path))
-    outputs = _unpack(result.files.get(OUTPUT_FILE, b""), manifest["outputs"], samples, path)
+    outputs = _unpack(outcome.output, manifest["outputs"], samples, path)
 
     def mean(total: int) -> float:
         return total // samples if total % samples == 0 else total / samples
 
-    flash = flash_of(target)
-    bounds = result.cycles_bounds if flash is None else (result.cycles, result.cycles + cache.bound(flash, machine))
+    bounds = result.cycles_bounds if flash is None else (result.cycles, result.cycles + outcome.waits)
     profile, estimate, stalls = None, None, dict[str, int]()
     if watch:
         titles = {str(row["symbol"]): str(row["name"]) for row in layers}
@@ -241,15 +254,20 @@ _EXITS = {2: "it found no input", 3: "the input breaks off inside of a sample", 
           5: "an output was not taken"}
 
 
-def _machine(path: Path, target: Target, run: str, banks: list[str], timing: str | None,
-             parameters: dict[str, int]) -> emu.Machine:
+def _arguments(path: Path, target: Target, run: str, banks: list[str], timing: str | None,
+               parameters: dict[str, int]) -> dict[str, Any]:
     regions = [emu.Region(r.name, r.base, r.size, r.kind, r.wait_states) for r in target.regions]
     try:
         rules = emu.load_timing(timing or target.timing, **parameters)
     except emu.EmuError as error:
         raise UsageError(str(error)) from None
+    return {"elf": path, "core": target.core, "fpu": target.fpu, "timing": rules, "regions": regions, "banks": banks,
+            "count": run}
+
+
+def _machine(path: Path, arguments: dict[str, Any]) -> emu.Machine:
     try:
-        return emu.Machine(path, target.core, target.fpu, rules, regions, banks, run)
+        return emu.Machine(**arguments)
     except emu.ElfError as error:
         raise ModelError(str(error)) from None
     except emu.EmuError as error:

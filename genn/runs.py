@@ -144,10 +144,13 @@ def emulate_report(
     estimate: bool = False,
     profiles: Sequence[str] = (),
     annotate: Sequence[str] = (),
+    jobs: int | None = None,
+    gdb: int | None = None,
 ) -> Report:
     """Run a converted folder, or the ELF built from it, as firmware: cycles, instructions, cycles per MAC by layer.
 
     ``estimate``, ``profiles`` (files to write) and ``annotate`` (functions to list) run it once more and watch it.
+    ``gdb``: run it under a debugger that connects to this port.
     """
     from genn import profiles as extra
     from genn.build import build_firmware
@@ -168,10 +171,14 @@ def emulate_report(
     if elf is None:
         with steps("compiling the firmware"):
             elf = build_firmware(folder, board, opt=opt)
+    if gdb is not None:
+        from genn.debug import debug_report
+
+        return debug_report(folder, elf, board, stored, gdb, timing=timing)
     extra.check(profiles)
     watch = estimate or bool(profiles) or bool(annotate)
     with steps("running the firmware"):
-        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget, watch=watch)
+        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget, watch=watch, jobs=jobs)
     rows = [
         [
             x.index,
