@@ -84,7 +84,8 @@ def verify(project_dir: str | Path, data: Any = None, labels: Any = None, *, mod
     found = {name: _run(name, job, target, samples) for name in on}
     if sanitize:
         found["sanitized"] = HostProcess(manifest, sanitize=True).run(job.part(slice(ENGINE_SAMPLES))).outputs
-    return _report(job, expected, floats, torch_out, found, labels, layers)
+    stepped = _stepped(job, target, samples) if layers and "emu" in on else None
+    return _report(job, expected, floats, torch_out, found, labels, layers, stepped)
 
 
 # -- the sides that are compared ---------------------------------------------------------------------------------------
@@ -192,6 +193,13 @@ def _run(name: str, job: _Job, target: str | Target, samples: int | None) -> Out
     return {v.name: np.asarray(y).reshape(-1, *v.shape) for v, y in zip(job.manifest.outputs, made, strict=True)}
 
 
+def _stepped(job: _Job, target: str | Target, samples: int | None) -> list[list[np.ndarray]]:
+    """What each layer of the emulated firmware leaves behind, for as many samples as the emulator ran."""
+    from genn.cosim import emulated_layers
+
+    return emulated_layers(job.manifest, load_target(target), job.part(slice(samples or ENGINE_SAMPLES)))
+
+
 def _check_same(manifest: Manifest, graph: Graph) -> None:
     def ports(values: Sequence[Value]) -> list[Any]:
         return [(v.name, v.shape, v.dtype) for v in values]
@@ -242,10 +250,14 @@ def _decoded(job: _Job, outputs: Outputs) -> Outputs:
     return {v.name: v.decode(outputs[v.name]) for v in job.manifest.outputs}
 
 
-def _layers(job: _Job, chosen: np.ndarray) -> list[dict[str, Any]]:
-    """Per layer, over the chosen samples: mismatches of the host against the reference, SQNR, the first difference."""
+def _layers(job: _Job, chosen: np.ndarray, stepped: list[list[np.ndarray]] | None = None) -> list[dict[str, Any]]:
+    """Per layer, over the chosen samples: mismatches against the reference, SQNR, the first difference.
+
+    stepped: the emulator's layers, over the first samples of all (``chosen`` is then every sample).
+    """
     rows: list[dict[str, Any]] = []
-    total = [[0, 0.0, 0.0] for _ in job.manifest.layers]  # mismatches, signal, noise
+    total = [[0.0, 0.0] for _ in job.manifest.layers]  # signal, noise
+    counts: list[dict[str, int]] = [{} for _ in job.manifest.layers]  # mismatches by runner
     first: list[Any] = [None] * len(total)
     host, view = HostProcess(job.manifest), float_view(job.graph)
     quantized, floats = job.graph.scheme != "float32", _float_inputs(job)
@@ -258,26 +270,29 @@ def _layers(job: _Job, chosen: np.ndarray) -> list[dict[str, Any]]:
         real = run_reference(view, [x[index] for x in floats], job.jobs, keep=True) if quantized else want
         assert got is not None
         for i, layer in enumerate(job.manifest.layers):
-            for v, y in zip(layer.outputs, got[i], strict=True):
-                wrong = differing(want[v.name], y)
-                total[i][0] += int(wrong.sum())
-                if first[i] is None and wrong.any():
-                    s, *where = (int(k) for k in np.argwhere(wrong)[0])
-                    first[i] = {"sample": int(index[s]), "tensor": v.name, "element": where,
-                                "got": y[(s, *where)].item(), "expected": want[v.name][(s, *where)].item()}
+            for k, v in enumerate(layer.outputs):
+                sides = {"host": got[i][k]} | ({"emu": stepped[i][k][at : at + step]} if stepped else {})
+                for side, y in sides.items():
+                    wrong = differing(want[v.name][: len(y)], y)
+                    counts[i][side] = counts[i].get(side, 0) + int(wrong.sum())
+                    if first[i] is None and wrong.any():
+                        s, *where = (int(n) for n in np.argwhere(wrong)[0])
+                        first[i] = {"runner": side, "sample": int(index[s]), "tensor": v.name, "element": where,
+                                    "got": y[(s, *where)].item(), "expected": want[v.name][(s, *where)].item()}
                 if quantized and v.q is not None:
                     exact = real[v.name].astype(np.float64)
-                    total[i][1] += float((exact**2).sum())
-                    total[i][2] += float(((exact - v.q.dequantize(want[v.name])) ** 2).sum())
-    for layer, (wrong_count, signal, noise), place in zip(job.manifest.layers, total, first, strict=True):
+                    total[i][0] += float((exact**2).sum())
+                    total[i][1] += float(((exact - v.q.dequantize(want[v.name])) ** 2).sum())
+    for layer, (signal, noise), by, place in zip(job.manifest.layers, total, counts, first, strict=True):
         db = 10 * float(np.log10(max(signal, 1e-300) / noise)) if noise else None
-        rows.append({"index": layer.index, "name": layer.name, "op": layer.op, "mismatches": wrong_count, "sqnr_db": db,
-                     "first": place, "shape": list(layer.outputs[0].shape) if layer.outputs else []})
+        rows.append({"index": layer.index, "name": layer.name, "op": layer.op, "mismatches": sum(by.values()),
+                     "runners": by, "sqnr_db": db, "first": place,
+                     "shape": list(layer.outputs[0].shape) if layer.outputs else []})
     return rows
 
 
 def _report(job: _Job, expected: Outputs, floats: Outputs, torch_out: Outputs | None, found: Mapping[str, Outputs],
-            labels: np.ndarray | None, layers: bool) -> Report:
+            labels: np.ndarray | None, layers: bool, stepped: list[list[np.ndarray]] | None = None) -> Report:
     reals, float_reals = _decoded(job, expected), _decoded_float(job, floats)
     runners: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
@@ -297,10 +312,11 @@ def _report(job: _Job, expected: Outputs, floats: Outputs, torch_out: Outputs | 
             failures.append(f"{name} differs from the reference in {wrong} of {count} output values")
     chosen = np.arange(job.samples) if layers else np.union1d(np.arange(min(job.samples, LAYER_SAMPLES)),
                                                                np.flatnonzero(suspects)[:1])
-    rows = _layers(job, chosen)
+    rows = _layers(job, chosen, stepped)
     if bad_layer := next((r for r in rows if r["mismatches"]), None):
         at = bad_layer["first"]
-        failures.append(f"first in layer {bad_layer['index']} ({bad_layer['name']}, {bad_layer['op']}), sample "
+        side = "" if at["runner"] == "host" else f" of {at['runner']}"
+        failures.append(f"first in layer {bad_layer['index']} ({bad_layer['name']}, {bad_layer['op']}){side}, sample "
                         f"{at['sample']}, element {at['element']}: {at['got']} instead of {at['expected']}")
     sides = {"float": float_reals, "reference": reals}
     if torch_out is not None:
