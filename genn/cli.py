@@ -274,6 +274,7 @@ def verify(
 @click.option("--input", "input_file", metavar="X.npz", help="Real inputs; default is the first test vector.")
 @click.option("--samples", type=click.IntRange(1), help="Run the first N samples of --input.")
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=N", help="A parameter of the timing: P=3, multiplier=32.")
 @opt_option
 @click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit code 5.")
 @click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
@@ -290,6 +291,7 @@ def emulate(
     input_file: str | None,
     samples: int | None,
     timing: str | None,
+    settings: tuple[str, ...],
     opt: str,
     max_instructions: int | None,
     estimate: bool,
@@ -310,6 +312,7 @@ def emulate(
             input_file,
             samples=samples,
             timing=timing,
+            settings=settings,
             opt=opt,
             budget=max_instructions,
             estimate=estimate,

@@ -132,6 +132,17 @@ def _stored_inputs(folder: Path, inputs: Any, samples: int | None) -> list[np.nd
     return [x[:samples] for x in manifest.encode(arrays, f"--input {inputs}" if named else "input")]
 
 
+def _parameters(settings: Sequence[str]) -> dict[str, int]:
+    """``NAME=N`` as a mapping."""
+    found = {}
+    for text in settings:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value.isdecimal():
+            raise UsageError(f"{text!r} sets no parameter", "--set", "use NAME=N, as in P=3")
+        found[name] = int(value)
+    return found
+
+
 def emulate_report(
     path: str | Path,
     target: str | Target | None = None,
@@ -139,6 +150,7 @@ def emulate_report(
     *,
     samples: int | None = None,
     timing: str | None = None,
+    settings: Sequence[str] = (),
     opt: str = "-O2",
     budget: int | None = None,
     estimate: bool = False,
@@ -150,7 +162,7 @@ def emulate_report(
     """Run a converted folder, or the ELF built from it, as firmware: cycles, instructions, cycles per MAC by layer.
 
     ``estimate``, ``profiles`` (files to write) and ``annotate`` (functions to list) run it once more and watch it.
-    ``gdb``: run it under a debugger that connects to this port.
+    ``settings``: parameters of the timing, as ``P=3``.  ``gdb``: run it under a debugger that connects to this port.
     """
     from genn import profiles as extra
     from genn.build import build_firmware
@@ -165,7 +177,7 @@ def emulate_report(
             raise UsageError("it does not lie in the folder that genn convert wrote", str(path), fix)
         folder = found
         target = target or elf.resolve().parent.name  # build/TARGET/NAME.elf
-    board = _target(target or "cortex-m0plus")
+    board, parameters = _target(target or "cortex-m0plus"), _parameters(settings)
     title = str(read_raw(folder)["name"])
     stored = _stored_inputs(folder, inputs, samples)
     if elf is None:
@@ -178,7 +190,8 @@ def emulate_report(
     extra.check(profiles)
     watch = estimate or bool(profiles) or bool(annotate)
     with steps("running the firmware"):
-        run = emulate(folder, board, stored, timing=timing, elf=elf, budget=budget, watch=watch, jobs=jobs)
+        run = emulate(folder, board, stored, timing=timing, parameters=parameters, elf=elf, budget=budget,
+                      watch=watch, jobs=jobs)
     rows = [
         [
             x.index,

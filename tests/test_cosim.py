@@ -15,10 +15,10 @@ from genn import reference, suite
 from genn.api import Model
 from genn.build import build_firmware
 from genn.cosim import emulated_layers
-from genn.errors import FirmwareError
+from genn.errors import FirmwareError, UsageError
 from genn.ir import SCHEMES
 from genn.manifest import read_manifest
-from genn.runs import verify_report
+from genn.runs import emulate_report, verify_report
 from genn.target import load_target
 
 NAME = "mnist-cnn"
@@ -109,3 +109,16 @@ def test_a_damaged_instruction_is_pinned_to_its_layer(model: Model, tmp_path: Pa
         if found == 2:
             break
     assert found, "no addition of the layer could be damaged without a fault"
+
+
+@pytest.mark.parametrize("model", ["int8"], indirect=True)
+def test_timing_parameters_are_set_on_the_command_line(model: Model, need_tool) -> None:
+    """The 32-cycle multiplier costs 31 cycles more for each MULS of the M0+, and nothing else."""
+    need_tool("arm-none-eabi-gcc")
+    assert model.folder is not None
+    fast, slow = (emulate_report(model.folder, "cortex-m0plus", settings=s).data for s in ((), ("multiplier=32",)))
+    assert (slow["cycles"] - fast["cycles"]) % 31 == 0 and slow["cycles"] > fast["cycles"]
+    assert slow["instructions"] == fast["instructions"]
+    for wrong in ("P", "multiplier=x", "nothing=1"):
+        with pytest.raises(UsageError):
+            emulate_report(model.folder, "cortex-m0plus", settings=(wrong,))
