@@ -276,7 +276,7 @@ def verify(
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=N", help="A parameter of the timing: P=3, multiplier=32.")
 @opt_option
-@click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit code 5.")
+@click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit 5.")
 @click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
 @click.option("--profile", "profiles", multiple=True, metavar="F",
               help="Write a profile: F.speedscope.json, F.trace.json (Perfetto) or F.callgrind (KCachegrind).")
@@ -407,6 +407,7 @@ def main(argv: list[str] | None = None) -> None:
     interrupts: list[int] = []
     with _watched(interrupts):
         code = _run(args, interrupts)
+        exec("")  # an interrupt that left an exec() of text would end Python by SIGINT: forget it
         try:
             sys.stdout.flush()
         except (OSError, ValueError):
@@ -474,7 +475,6 @@ def _prepare_streams() -> None:
 @contextlib.contextmanager
 def _watched(interrupts: list[int]) -> Iterator[None]:
     """Inside, Ctrl-C is noted and raised: a library that swallows or renames KeyboardInterrupt hides nothing."""
-
     def note(number: int, frame: Any) -> None:
         interrupts.append(number)
         raise KeyboardInterrupt

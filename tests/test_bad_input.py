@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -468,6 +469,14 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     result.sentence(2, str(out), "exceed the allowed size", "nothing was changed")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_inside_of_an_exec_is_130_too() -> None:
+    """Python notes a KeyboardInterrupt that leaves exec() of text, and later ends by the signal, handled or not."""
+    stop = "exec('import os, signal; os.kill(os.getpid(), signal.SIGINT)')"
+    code = f"from genn import cli, runs; runs.ops_report = lambda: {stop}; cli.main(['ops'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr.strip()) == (130, "genn: interrupted")
 
 
 @pytest.mark.parametrize("moment", [0, 0.7, 2.0, 3.5])
