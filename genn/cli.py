@@ -276,7 +276,7 @@ def verify(
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=N", help="A parameter of the timing: P=3, multiplier=32.")
 @opt_option
-@click.option("--max-instructions", type=click.IntRange(1), help="Budget; a run that exceeds it ends with exit 5.")
+@click.option("--max-instructions", type=click.IntRange(1), help="Budget; exit code 5 when a run exceeds it.")
 @click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
 @click.option("--profile", "profiles", multiple=True, metavar="F",
               help="Write a profile: F.speedscope.json, F.trace.json (Perfetto) or F.callgrind (KCachegrind).")
