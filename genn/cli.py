@@ -274,7 +274,7 @@ def verify(
 @click.option("--input", "input_file", metavar="X.npz", help="Real inputs; default is the first test vector.")
 @click.option("--samples", type=click.IntRange(1), help="Run the first N samples of --input.")
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=N", help="A parameter of the timing: P=3, multiplier=32.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=N", help="A parameter of the timing, as P=3.")
 @opt_option
 @click.option("--max-instructions", type=click.IntRange(1), help="Budget; exit code 5 when a run exceeds it.")
 @click.option("--estimate", is_flag=True, help="Model the target's flash cache too (a second, slower run).")
