@@ -18,11 +18,13 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from *:
     """
     #define EMU_UNLIKELY(x) __builtin_expect(!!(x), 0)
+    #define EMU_LIKELY(x) __builtin_expect(!!(x), 1)
     #define EMU_CLZ(x) ((x) ? __builtin_clz(x) : 32)
     /* The head of struct hook of unicorn 2.1.4 (include/uc_priv.h), which a uc_hook points at. */
     struct emu_hook_head { int type, insn, refs, op, op_flags; _Bool to_delete; uint64_t begin, end; };
     """
     bint unlikely "EMU_UNLIKELY"(bint) nogil
+    bint likely "EMU_LIKELY"(bint) nogil
     int clz "EMU_CLZ"(uint32_t) nogil
     ctypedef struct HookHead "struct emu_hook_head":
         uint64_t begin, end
@@ -344,17 +346,16 @@ cdef void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) n
     cdef State *s = <State *>user
     cdef Record *r = <Record *>(<char *>s.records + (<uint32_t>address << 4 & s.mask))
     cdef Record *prev
-    if unlikely(r.address != <uint32_t>address or r.size != size):
-        s.unusual(uc, address, size, user)
-        return
-    s.tick -= 1
-    if unlikely(s.tick < 0):
-        s.unusual(uc, address, size, user)
-        return
-    prev = s.prev
-    prev.taken += (<uint32_t>address != prev.end)
-    r.count += 1
-    s.prev = r
+    if likely(r.address == <uint32_t>address):      # nested, so that the usual way has no jumps
+        if likely(r.size == size):
+            s.tick -= 1
+            if likely(s.tick >= 0):
+                prev = s.prev
+                s.prev = r
+                r.count += 1
+                prev.taken += (<uint32_t>address != prev.end)
+                return
+    s.unusual(uc, address, size, user)
 
 
 cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
