@@ -75,6 +75,8 @@ APT = {
         ("gdb-multiarch", "gdb-multiarch"),
         ("csmith", "csmith"),
         ("libcsmith-dev", "#include <csmith/csmith.h>"),
+        ("cmake", "cmake"),
+        ("valgrind", "callgrind_annotate"),
     ),
 }
 
