@@ -51,7 +51,6 @@ PACKAGES = (
     ("capstone", "emulate, footprint", "required", ""),
     ("click", "the command line", "required", ""),
     ("rich", "tables", "required", ""),
-    ("jinja2", "files of a converted project", "required", ""),
     ("msgspec", "targets and manifests", "required", ""),
     ("torch", "convert, verify against PyTorch", "optional", "torch"),
     ("safetensors", "convert --weights", "optional", "torch"),

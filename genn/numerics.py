@@ -64,12 +64,6 @@ def requantize(acc: np.ndarray, mult: np.ndarray, shift: int, offset: int, lo: i
     return np.clip((high + offset) >> shift, lo, hi)
 
 
-def shift_round(acc: np.ndarray, shift: int, lo: int, hi: int) -> np.ndarray:
-    """Power-of-two rescaling: divide by 2**shift, rounding half up, and saturate.  shift >= 0."""
-    acc = np.asarray(acc, np.int64)
-    return np.clip((acc + ((1 << shift) >> 1)) >> shift, lo, hi)
-
-
 def accumulator_bound(weights: np.ndarray, bias: np.ndarray, xmin: int, xmax: int) -> int:
     """Largest |partial sum| any input in [xmin, xmax] can give: weights int64 (outputs, K), bias int64 (outputs,).
 
