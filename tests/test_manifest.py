@@ -17,7 +17,7 @@ from genn.ir import QParams
 from genn.manifest import read_manifest, read_raw
 from genn.runs import verify_report
 from genn.target import load_target
-from tests.test_project import SHA, manifest
+from tests.project_tools import SHA, manifest
 
 
 def write_manifest(folder: Path, text: str | bytes | dict[str, Any]) -> Path:
