@@ -398,13 +398,6 @@ def verify_report(
     return report
 
 
-def bench_verify_report(models: Sequence[str]) -> Report:
-    """Images per second of host C and torch, in one run."""
-    from genn.bench.verify import bench
-
-    return bench(models)
-
-
 def targets_report() -> Report:
     """Every target file that comes with genn."""
     from genn.target import list_targets
@@ -484,10 +477,3 @@ def doctor_report() -> Report:
         ok=not missing,
         failure=f"missing: {', '.join(missing)}",
     )
-
-
-def bench_emulator_report(thumbulator: str | Path | None = None) -> Report:
-    """Speed of the emulator on the programs that come with it, against the bare engine and against Thumbulator."""
-    from genn.bench.emulator import bench
-
-    return bench(thumbulator=thumbulator)
