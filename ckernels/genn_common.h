@@ -62,6 +62,13 @@
 #define GENN_NO_LIBCALL ((void)0)
 #endif
 
+/* A kernel's entry point: specialised for each layer, or, where flash counts, one function that all layers share. */
+#if defined(GENN_FLASH)
+#define GENN_KERNEL GENN_SHARED
+#else
+#define GENN_KERNEL GENN_INLINE
+#endif
+
 /* At the end of a layer function: one that turns out to do nothing is still called, and has its symbol. */
 #define GENN_LAYER_END GENN_NO_LIBCALL
 

@@ -19,6 +19,7 @@ import genn
 from genn import codegen, data, extras, quantize, reference, serialize
 from genn.errors import CheckFailed, UsageError
 from genn.ir import SCHEMES, Graph
+from genn.kernels import GOAL, Goal
 from genn.names import check_name, identifier
 from genn.ops import registry
 from genn.report import Report, Table, shape_text
@@ -39,6 +40,8 @@ def convert(
     calibration: Any = None,
     *,
     sparse: str = "auto",
+    target: str | Target | None = None,
+    optimize: str = "balanced",
     name: str | None = None,
     sensor: str | extras.Sensor | None = None,
     vectors: int = VECTORS,
@@ -51,6 +54,8 @@ def convert(
     scheme: ``float32``, ``int16`` or ``int8``; the latter two need ``calibration``.
     calibration: array (S, ...) or a mapping or list of arrays, one per input, of typical real inputs.
     sparse: ``auto`` stores exact zeros or not, layer by layer, as is worthwhile; ``always``, ``never``.
+    target: the board or chip whose kernels the weights are packed for; the C runs everywhere, and fastest there.
+    optimize: ``time``, ``flash``, or ``balanced``: what the kernels are chosen for.
     sensor: ``TYPE:SCALE[:OFFSET]``: adds an integer-only conversion of sensor values to NAME.h.
     vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
     Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
@@ -73,6 +78,8 @@ def convert(
         scheme,
         calibration,
         sparse=sparse,
+        target=target,
+        optimize=optimize,
         name=name or identifier(title.lower()),
         sensor=sensor,
         vectors=vectors,
@@ -87,14 +94,23 @@ def convert_graph(
     calibration: Any = None,
     *,
     sparse: str = "auto",
+    target: str | Target | None = None,
+    optimize: str = "balanced",
+    kernel: str | None = None,
     name: str = "net",
     sensor: str | extras.Sensor | None = None,
     vectors: int = VECTORS,
     vector_data: Any = None,
     module: Any = None,
 ) -> Model:
-    """The steps after the front end: quantize, plan, generate.  ``graph`` is a canonical float graph."""
+    """The steps after the front end: quantize, plan, generate.  ``graph`` is a canonical float graph.
+
+    kernel: for tests and benchmarks, the one tuned kernel allowed, or ``portable``.
+    """
     check_name(name)
+    board = load_target(target) if target is not None else None
+    graph = graph.copy()
+    graph.meta[GOAL] = Goal.of(board, optimize, kernel)
     sensor = extras.parse_sensor(sensor) if isinstance(sensor, str) else sensor
     samples = None
     if calibration is not None:
@@ -112,7 +128,8 @@ def convert_graph(
     expected = reference.run(quantized, stored)
     project.files[serialize.FILE] = serialize.dumps(quantized)
     extras.add_extras(project, stored, expected, sensor, graph.name)
-    return Model(graph, project, module, samples, {"scheme": scheme, "sparse": sparse})
+    options = {"scheme": scheme, "sparse": sparse, "optimize": optimize, "target": board.name if board else None}
+    return Model(graph, project, module, samples, options)
 
 
 def match_inputs(graph: Graph, arrays: Any, what: str) -> dict[str, np.ndarray]:
@@ -270,6 +287,7 @@ def _manifest(model: Model) -> dict[str, Any]:
                 "constants": layer.constants,
                 "scheme": graph.scheme,
                 "sparse": bool(quant.get("sparse", False)),
+                "kernel": layer.kernel,
                 "macs": registry[node.op].macs(node, graph),
                 "weight_bytes": 4 * len(codegen.words(low.weights)) if low.weights else 0,
                 "constant_bytes": sum(
@@ -305,7 +323,7 @@ def _manifest(model: Model) -> dict[str, Any]:
 
 def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None = None) -> Report:
     """The table of a conversion; ``project`` adds the bits and proofs of ``-v``."""
-    columns = ["#", "layer", "operator", "output", "MACs", "weights B", "store", "arena live B"]
+    columns = ["#", "layer", "operator", "output", "MACs", "weights B", "store", "kernel", "arena live B"]
     layers: Sequence[Mapping[str, Any]] = manifest["layers"]
     rows = [
         [
@@ -316,6 +334,7 @@ def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None
             x["macs"] or None,
             x["weight_bytes"] or None,
             ("sparse" if x["sparse"] else "dense") if x["weights"] else "",
+            x["kernel"],
             x["arena_live"],
         ]
         for x in layers
@@ -327,6 +346,7 @@ def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None
         "",
         sum(x["macs"] for x in layers),
         sum(x["weight_bytes"] for x in layers),
+        "",
         "",
         manifest["arena"]["bytes"],
     ]

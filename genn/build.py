@@ -18,16 +18,18 @@ from typing import Any
 from genn.errors import CheckFailed, ModelError, ToolchainError
 from genn.manifest import read_raw
 from genn.paths import firmware_dir
-from genn.target import DEFAULT_OPT, Target
+from genn.target import DEFAULT_OPT, OPT_FLAGS, Target
 from genn.toolchain import WARNINGS, Tool, cached, compile_c, digest, find_arm_gcc, first_error, run
 
 _OVERFLOW = re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?")
 
 
 def build_firmware(
-    project_dir: Path, target: Target, *, port: str = "semihost", opt: str = DEFAULT_OPT, debug: bool = True
+    project_dir: Path, target: Target, *, port: str = "semihost", opt: str | None = None, debug: bool = True
 ) -> Path:
     """Build the firmware of a converted project and return its ELF, ``project_dir/build/TARGET/NAME.elf``.
+
+    opt: the compiler's flag; by default what fits the goal the project was converted for.
 
     ToolchainError if the compiler is missing or refuses the code; CheckFailed, saying by how many bytes and which
     layers weigh most, if the network does not fit the target's memories; UsageError if there is no project, ModelError
@@ -48,11 +50,17 @@ def build_firmware(
             manifest["scheme"],
             includes=[project_dir],
             port=port,
-            opt=opt,
+            opt=opt or OPT_FLAGS.get(_goal(manifest), DEFAULT_OPT),
             debug=debug,
         )
     except RegionOverflow as error:
         raise _does_not_fit(target, error.regions, manifest) from None
+
+
+def _goal(manifest: dict[str, Any]) -> str:
+    """What the project was converted for; a manifest is read with care."""
+    options = manifest.get("options")
+    return str(options.get("optimize", "")) if isinstance(options, dict) else ""
 
 
 class RegionOverflow(CheckFailed):

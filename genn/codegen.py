@@ -11,6 +11,7 @@ import numpy as np
 from genn import paths, plan_check
 from genn.errors import GennError, ModelError
 from genn.ir import NP_DTYPE, Graph, Node
+from genn.kernels import choose, goal_of
 from genn.names import comment
 from genn.ops import registry
 from genn.ops.base import CTYPE, Array, Lowered
@@ -39,6 +40,7 @@ class Layer:
     symbol: str
     weights: str | None
     constants: str | None
+    kernel: str  # the tuned kernel it was packed for, or "portable"
 
 
 @dataclass
@@ -74,7 +76,8 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
             continue
         i = len(layers)
         try:
-            lowered = op.lower(node, graph)
+            kernel = choose(node, graph)
+            lowered = kernel.lower(node, graph, goal_of(graph)) if kernel else op.lower(node, graph)
         except ModelError as error:
             raise ModelError(error.what, error.where or str(node.source) or node.name, error.fix) from error
         base = f"{name}_l{i:02d}"
@@ -86,6 +89,7 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
                 f"{base}_{node.op}",
                 f"{base}_w" if lowered.weights else None,
                 f"{base}_c" if lowered.consts else None,
+                kernel.name if kernel else "portable",
             )
         )
     return layers
@@ -267,6 +271,7 @@ def _source(p: CProject) -> str:
     out = [
         f"/* {p.name}: the network's layers in running order ({p.graph.scheme}).  {LICENSE} */",
         *(["#define GENN_FLOAT32"] if p.graph.scheme == "float32" else []),
+        *(["#define GENN_FLASH"] if goal_of(p.graph).optimize == "flash" else []),
         f'#include "{p.name}.h"',
         f'#include "{p.name}_layers.h"',
         *(f'#include "{h}"' for h in headers or ["genn_common.h"]),
@@ -303,6 +308,7 @@ def _layer(p: CProject, layer: Layer) -> str:
     acts = graph.activations(node)
     macs = registry[node.op].macs(node, graph)
     store = f", {'sparse' if node.quant.get('sparse') else 'dense'}" if layer.weights else ""
+    store += f", kernel {layer.kernel}" if layer.kernel != "portable" else ""
     shapes = f"{', '.join(_dims(t.shape) for t in acts)} -> {', '.join(_dims(graph[o].shape) for o in node.outputs)}"
     out = [f"/* Layer {layer.index}: {node.op}, {shapes}{f', {macs} MACs' if macs else ''}{store}"]
     if str(node.source):

@@ -71,6 +71,8 @@ def convert_model(
     calibrate: str | None = None,
     *,
     sparse: str = "auto",
+    target: str | Target | None = None,
+    optimize: str = "balanced",
     name: str = "net",
     input_shape: Sequence[str] = (),
     sensor: str | None = None,
@@ -105,6 +107,8 @@ def convert_model(
             scheme,
             arrays,
             sparse=sparse,
+            target=target,
+            optimize=optimize,
             name=name,
             sensor=sensor,
             vectors=vectors,
@@ -151,7 +155,7 @@ def emulate_report(
     samples: int | None = None,
     timing: str | None = None,
     settings: Sequence[str] = (),
-    opt: str = "-O2",
+    opt: str | None = None,
     budget: int | None = None,
     estimate: bool = False,
     profiles: Sequence[str] = (),
@@ -253,7 +257,7 @@ def emulate_report(
     return Report("emulate", run.to_json(), tables, lines, result=run)
 
 
-def _weigh(path: Path, target: str | Target, opt: str) -> Any:
+def _weigh(path: Path, target: str | Target, opt: str | None) -> Any:
     """The Footprint of a folder (its firmware built) or of an ELF, with the manifest of the folder it lies in."""
     from genn.build import build_firmware
     from genn.emulate import project_of
@@ -279,7 +283,7 @@ def footprint_report(
     by: str = "layer",
     old: Path | None = None,
     budget: str | None = None,
-    opt: str = "-O2",
+    opt: str | None = None,
 ) -> Report:
     """Weigh a converted folder's firmware or any ELF; each view sums to the section headers."""
     from genn.footprint import GROUPS, parse_budget

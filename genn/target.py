@@ -21,6 +21,7 @@ from genn.paths import targets_dir
 
 BASE_CFLAGS = ("-std=c99", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-fno-common")
 DEFAULT_OPT = "-O2"
+OPT_FLAGS = {"time": "-O2", "balanced": "-O2", "flash": "-Os"}  # of the compiler, for what convert was asked for
 DEFAULT_STACK = 4096
 
 # What -mcpu selects, and the flags of the core's FPU where it can have one.

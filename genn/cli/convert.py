@@ -41,7 +41,15 @@ Examples:
     help="Leave stored zeros out: where worthwhile, everywhere, nowhere.",
 )
 @click.option("--calibrate", metavar="X.npz", help="Typical real inputs, .npz or .npy; int16 and int8 need them.")
-@target_option(None, "  Refuses a network that cannot fit it.")
+@target_option(None, "  Packs the weights for its core, and refuses a network that cannot fit it.")
+@click.option(
+    "-O",
+    "optimize",
+    type=click.Choice(["time", "balanced", "flash"]),
+    default="balanced",
+    show_default=True,
+    help="What the kernels are chosen for.",
+)
 @click.option("-n", "--name", help="Name of the network in C.", default="net", show_default=True)
 @click.option(
     "--input-shape", multiple=True, metavar="1,1,28,28", help="Shape of an input, where the factory gives no example."
@@ -64,6 +72,7 @@ def convert(
     sparse: str,
     calibrate: str | None,
     target: str | None,
+    optimize: str,
     name: str,
     input_shape: tuple[str, ...],
     sensor: str | None,
@@ -86,6 +95,8 @@ def convert(
         scheme,
         calibrate,
         sparse=sparse,
+        target=board,
+        optimize=optimize,
         name=name,
         input_shape=input_shape,
         sensor=sensor,

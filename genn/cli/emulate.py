@@ -39,7 +39,7 @@ def emulate(
     samples: int | None,
     timing: str | None,
     settings: tuple[str, ...],
-    opt: str,
+    opt: str | None,
     max_instructions: int | None,
     estimate: bool,
     profiles: tuple[str, ...],

@@ -32,7 +32,7 @@ def footprint(
     by: str,
     old: Path | None,
     budget: str | None,
-    opt: str,
+    opt: str | None,
     json_to: str | None,
     csv_to: str | None,
 ) -> None:

@@ -62,4 +62,4 @@ def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
 
 def opt_option(f: Callable[..., Any]) -> Callable[..., Any]:
     kinds = click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os"])
-    return click.option("--opt", type=kinds, default="-O2", show_default=True, help="Optimisation of the firmware.")(f)
+    return click.option("--opt", type=kinds, help="Optimisation of the firmware; default follows convert's -O.")(f)
