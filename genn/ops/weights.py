@@ -244,12 +244,12 @@ def pack(node: Node, graph: Graph, blocks: list[int] | None = None) -> tuple[Arr
     return Array(ctype, values), consts, names
 
 
-def interleave(w: np.ndarray, groups: list[int]) -> np.ndarray:
-    """Rows in blocks of BLOCK_F32 per group (the last as wide as what is left), each block stored [K][width]."""
+def interleave(w: np.ndarray, groups: list[int], block: int = BLOCK_F32) -> np.ndarray:
+    """Rows in blocks of ``block`` per group (the last as wide as what is left), each block stored [K][width]."""
     parts, row = [], 0
     for rows in groups:
-        for o in range(0, rows, BLOCK_F32):
-            parts.append(w[row + o : row + min(o + BLOCK_F32, rows)].T.ravel())
+        for o in range(0, rows, block):
+            parts.append(w[row + o : row + min(o + block, rows)].T.ravel())
         row += rows
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
