@@ -1,8 +1,11 @@
-/* Convolution in NHWC: grouped, depthwise and stored-sparse, for float32, int16 and int8.  Conv1d is one row high.
+/* Convolution in NHWC: grouped and depthwise, for float32, int16 and int8.  Conv1d is one row high.
  *
  * Weights are OHWI.  float32 interleaves blocks of 8 outputs (the last block of a group as wide as what is left), depthwise
- * stores [kh][kw][C] in every scheme, sparse stores rows of (delta, value) over the taps of one group.
+ * stores [kh][kw][C] in every scheme.
  * `padded` is 0 when no tap can fall outside the input, and the compiler drops every check.
+ *
+ * A maximum pool may be fused (pool_h x pool_w, stride the same; 1 x 1 is none): out_h and out_w are what is left after it.
+ * Requantization and clamp are monotone, so the largest accumulator of a window gives the largest output, once.
  */
 #ifndef GENN_CONV_H
 #define GENN_CONV_H
@@ -11,7 +14,7 @@
 
 #define GENN_CONV_SHAPE                                                                                                \
     int32_t n, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups, \
-        padded
+        pool_h, pool_w, padded
 
 struct genn_conv_f32 {
     GENN_CONV_SHAPE;
@@ -34,10 +37,9 @@ struct genn_conv_s8 {
 /* One pixel, one block of `width` outputs; x is the group's first channel of the sample, w the block's weights. */
 GENN_INLINE void genn_conv_block_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x,
                                      const float *GENN_RESTRICT w, const float *GENN_RESTRICT bias, int32_t iy0, int32_t ix0,
-                                     float *GENN_RESTRICT y, int32_t width)
+                                     float *GENN_RESTRICT acc, int32_t width)
 {
     const int32_t ci = p->in_c / p->groups;
-    float acc[8];
 
     GENN_UNROLL
     for (int32_t t = 0; t < width; t++)
@@ -59,9 +61,24 @@ GENN_INLINE void genn_conv_block_f32(const struct genn_conv_f32 *p, const float 
                 (void)genn_dot_f32(row + ix * p->in_c, wr + kx * ci * width, ci, width, acc);
         }
     }
+}
+
+/* The same for every pixel of a pool's window: the largest sums, clamped. */
+GENN_INLINE void genn_conv_pool_f32(const struct genn_conv_f32 *p, const float *x, const float *w, const float *bias,
+                                    int32_t iy0, int32_t ix0, float *y, int32_t width)
+{
+    float best[8], acc[8];
+
+    genn_conv_block_f32(p, x, w, bias, iy0, ix0, best, width);
+    for (int32_t i = 1; i < p->pool_h * p->pool_w; i++) {
+        genn_conv_block_f32(p, x, w, bias, iy0 + i / p->pool_w * p->stride_h, ix0 + i % p->pool_w * p->stride_w, acc, width);
+        GENN_UNROLL
+        for (int32_t t = 0; t < width; t++)
+            best[t] = acc[t] > best[t] ? acc[t] : best[t];
+    }
     GENN_UNROLL
     for (int32_t t = 0; t < width; t++)
-        y[t] = genn_clamp_f32(acc[t], p->clamp, p->lo, p->hi);
+        y[t] = genn_clamp_f32(best[t], p->clamp, p->lo, p->hi);
 }
 
 GENN_INLINE void genn_conv_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x, const float *GENN_RESTRICT w,
@@ -73,22 +90,21 @@ GENN_INLINE void genn_conv_f32(const struct genn_conv_f32 *p, const float *GENN_
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++)
                 for (int32_t g = 0; g < p->groups; g++, y += co) {
-                    const int32_t iy0 = oy * p->stride_h - p->pad_h, ix0 = ox * p->stride_w - p->pad_w;
+                    const int32_t iy0 = oy * p->pool_h * p->stride_h - p->pad_h;
+                    const int32_t ix0 = ox * p->pool_w * p->stride_w - p->pad_w;
                     const float *xg = x + g * ci, *wg = w + g * co * taps, *bg = bias + g * co;
                     int32_t o = 0;
                     for (; o + 8 <= co; o += 8)
-                        genn_conv_block_f32(p, xg, wg + o * taps, bg + o, iy0, ix0, y + o, 8);
+                        genn_conv_pool_f32(p, xg, wg + o * taps, bg + o, iy0, ix0, y + o, 8);
                     if (co % 8)
-                        genn_conv_block_f32(p, xg, wg + o * taps, bg + o, iy0, ix0, y + o, co % 8);
+                        genn_conv_pool_f32(p, xg, wg + o * taps, bg + o, iy0, ix0, y + o, co % 8);
                 }
 }
 
 GENN_INLINE void genn_depthwise_block_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x,
                                           const float *GENN_RESTRICT w, const float *GENN_RESTRICT bias, int32_t iy0,
-                                          int32_t ix0, float *GENN_RESTRICT y, int32_t width)
+                                          int32_t ix0, float *GENN_RESTRICT acc, int32_t width)
 {
-    float acc[8];
-
     GENN_UNROLL
     for (int32_t t = 0; t < width; t++)
         acc[t] = bias[t];
@@ -107,9 +123,24 @@ GENN_INLINE void genn_depthwise_block_f32(const struct genn_conv_f32 *p, const f
                 acc[t] = acc[t] + wt[t] * xt[t];
         }
     }
+}
+
+GENN_INLINE void genn_depthwise_pool_f32(const struct genn_conv_f32 *p, const float *x, const float *w, const float *bias,
+                                         int32_t iy0, int32_t ix0, float *y, int32_t width)
+{
+    float best[8], acc[8];
+
+    genn_depthwise_block_f32(p, x, w, bias, iy0, ix0, best, width);
+    for (int32_t i = 1; i < p->pool_h * p->pool_w; i++) {
+        genn_depthwise_block_f32(p, x, w, bias, iy0 + i / p->pool_w * p->stride_h, ix0 + i % p->pool_w * p->stride_w, acc,
+                                 width);
+        GENN_UNROLL
+        for (int32_t t = 0; t < width; t++)
+            best[t] = acc[t] > best[t] ? acc[t] : best[t];
+    }
     GENN_UNROLL
     for (int32_t t = 0; t < width; t++)
-        y[t] = genn_clamp_f32(acc[t], p->clamp, p->lo, p->hi);
+        y[t] = genn_clamp_f32(best[t], p->clamp, p->lo, p->hi);
 }
 
 GENN_INLINE void genn_depthwise_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x,
@@ -118,13 +149,21 @@ GENN_INLINE void genn_depthwise_f32(const struct genn_conv_f32 *p, const float *
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
-                const int32_t iy0 = oy * p->stride_h - p->pad_h, ix0 = ox * p->stride_w - p->pad_w;
+                const int32_t iy0 = oy * p->pool_h * p->stride_h - p->pad_h;
+                const int32_t ix0 = ox * p->pool_w * p->stride_w - p->pad_w;
                 int32_t c = 0;
                 for (; c + 8 <= p->in_c; c += 8)
-                    genn_depthwise_block_f32(p, x + c, w + c, bias + c, iy0, ix0, y + c, 8);
+                    genn_depthwise_pool_f32(p, x + c, w + c, bias + c, iy0, ix0, y + c, 8);
                 if (p->in_c % 8)
-                    genn_depthwise_block_f32(p, x + c, w + c, bias + c, iy0, ix0, y + c, p->in_c % 8);
+                    genn_depthwise_pool_f32(p, x + c, w + c, bias + c, iy0, ix0, y + c, p->in_c % 8);
             }
+}
+
+/* The larger accumulators of a pool's window so far and of one more pixel. */
+GENN_INLINE void genn_conv_best(int32_t *best, const int32_t *acc, int32_t rows)
+{
+    for (int32_t t = 0; t < rows; t++)
+        best[t] = acc[t] > best[t] ? acc[t] : best[t];
 }
 
 /* ---- int16: padding is zero, so taps outside the input are left out ---------------------------------------------- */
@@ -177,6 +216,25 @@ GENN_INLINE int32_t genn_conv_split_s16(const struct genn_conv_s16 *p, const int
     return left == p->split ? total : total + ((acc + half) >> p->pre);
 }
 
+/* One pixel of the output: for `rows` (1 or 4) outputs, the largest sums of the pool's window that starts at iy0, ix0. */
+GENN_INLINE void genn_conv_window_s16(const struct genn_conv_s16 *p, const int16_t *x, const int16_t *w, int32_t taps,
+                                     const int32_t *bias, int32_t iy0, int32_t ix0, int32_t rows, int32_t *best)
+{
+    for (int32_t i = 0; i < p->pool_h * p->pool_w; i++) {
+        const int32_t iy = iy0 + i / p->pool_w * p->stride_h, ix = ix0 + i % p->pool_w * p->stride_w;
+        int32_t acc[4], *sums = i == 0 ? best : acc;
+
+        for (int32_t t = 0; t < rows; t++)
+            sums[t] = bias[t];
+        if (p->split)
+            sums[0] = genn_conv_split_s16(p, x, w, iy, ix, sums[0]);
+        else
+            genn_conv_taps_s16(p, x, w, taps, iy, ix, rows, sums);
+        if (i > 0)
+            genn_conv_best(best, acc, rows);
+    }
+}
+
 GENN_INLINE void genn_conv_s16(const struct genn_conv_s16 *p, const int16_t *GENN_RESTRICT x,
                                const int16_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT bias, int16_t *GENN_RESTRICT y)
 {
@@ -186,25 +244,38 @@ GENN_INLINE void genn_conv_s16(const struct genn_conv_s16 *p, const int16_t *GEN
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++)
                 for (int32_t g = 0; g < p->groups; g++, y += co) {
-                    const int32_t iy0 = oy * p->stride_h - p->pad_h, ix0 = ox * p->stride_w - p->pad_w;
+                    const int32_t iy0 = oy * p->pool_h * p->stride_h - p->pad_h;
+                    const int32_t ix0 = ox * p->pool_w * p->stride_w - p->pad_w;
                     const int16_t *xg = x + g * ci, *wg = w + g * co * taps;
                     const int32_t *bg = bias + g * co;
-                    int32_t o = 0;
+                    int32_t o = 0, best[4];
                     for (; p->split == 0 && o + 4 <= co; o += 4) {
-                        int32_t acc[4] = {bg[o], bg[o + 1], bg[o + 2], bg[o + 3]};
-                        genn_conv_taps_s16(p, xg, wg + o * taps, taps, iy0, ix0, 4, acc);
+                        genn_conv_window_s16(p, xg, wg + o * taps, taps, bg + o, iy0, ix0, 4, best);
                         for (int32_t t = 0; t < 4; t++)
-                            y[o + t] = (int16_t)genn_clamp_s32(acc[t] >> p->shift, p->lo, p->hi);
+                            y[o + t] = (int16_t)genn_clamp_s32(best[t] >> p->shift, p->lo, p->hi);
                     }
                     for (; o < co; o++) {
-                        int32_t acc = bg[o];
-                        if (p->split)
-                            acc = genn_conv_split_s16(p, xg, wg + o * taps, iy0, ix0, acc);
-                        else
-                            genn_conv_taps_s16(p, xg, wg + o * taps, taps, iy0, ix0, 1, &acc);
-                        y[o] = (int16_t)genn_clamp_s32(acc >> p->shift, p->lo, p->hi);
+                        genn_conv_window_s16(p, xg, wg + o * taps, taps, bg + o, iy0, ix0, 1, best);
+                        y[o] = (int16_t)genn_clamp_s32(best[0] >> p->shift, p->lo, p->hi);
                     }
                 }
+}
+
+/* One channel under one pixel of the window. */
+GENN_INLINE int32_t genn_depthwise_taps_s16(const struct genn_conv_s16 *p, const int16_t *x, const int16_t *w, int32_t iy0,
+                                            int32_t ix0, int32_t acc)
+{
+    for (int32_t ky = 0; ky < p->k_h; ky++) {
+        const int32_t iy = iy0 + ky * p->dil_h;
+        if (p->padded && (iy < 0 || iy >= p->in_h))
+            continue;
+        for (int32_t kx = 0; kx < p->k_w; kx++) {
+            const int32_t ix = ix0 + kx * p->dil_w;
+            if (!p->padded || (ix >= 0 && ix < p->in_w))
+                acc += (int32_t)w[(ky * p->k_w + kx) * p->in_c] * x[(iy * p->in_w + ix) * p->in_c];
+        }
+    }
+    return acc;
 }
 
 GENN_INLINE void genn_depthwise_s16(const struct genn_conv_s16 *p, const int16_t *GENN_RESTRICT x,
@@ -215,18 +286,14 @@ GENN_INLINE void genn_depthwise_s16(const struct genn_conv_s16 *p, const int16_t
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c)
                 for (int32_t c = 0; c < p->in_c; c++) {
-                    int32_t acc = bias[c];
-                    for (int32_t ky = 0; ky < p->k_h; ky++) {
-                        const int32_t iy = oy * p->stride_h - p->pad_h + ky * p->dil_h;
-                        if (p->padded && (iy < 0 || iy >= p->in_h))
-                            continue;
-                        for (int32_t kx = 0; kx < p->k_w; kx++) {
-                            const int32_t ix = ox * p->stride_w - p->pad_w + kx * p->dil_w;
-                            if (!p->padded || (ix >= 0 && ix < p->in_w))
-                                acc += (int32_t)w[(ky * p->k_w + kx) * p->in_c + c] * x[(iy * p->in_w + ix) * p->in_c + c];
-                        }
+                    int32_t best = -2147483647;
+                    for (int32_t i = 0; i < p->pool_h * p->pool_w; i++) {
+                        const int32_t iy0 = (oy * p->pool_h + i / p->pool_w) * p->stride_h - p->pad_h;
+                        const int32_t ix0 = (ox * p->pool_w + i % p->pool_w) * p->stride_w - p->pad_w;
+                        const int32_t acc = genn_depthwise_taps_s16(p, x + c, w + c, iy0, ix0, bias[c]);
+                        genn_conv_best(&best, &acc, 1);
                     }
-                    y[c] = (int16_t)genn_clamp_s32(acc >> p->shift, p->lo, p->hi);
+                    y[c] = (int16_t)genn_clamp_s32(best >> p->shift, p->lo, p->hi);
                 }
 }
 
@@ -273,6 +340,22 @@ GENN_INLINE void genn_conv_taps_s8(const struct genn_conv_s8 *p, const int8_t *x
     }
 }
 
+/* One pixel of the output: for `rows` (1 or 4) outputs, the largest sums of the pool's window that starts at iy0, ix0. */
+GENN_INLINE void genn_conv_window_s8(const struct genn_conv_s8 *p, const int8_t *x, const int8_t *w, int32_t taps,
+                                     const int32_t *bias, int32_t iy0, int32_t ix0, int32_t rows, int32_t *best)
+{
+    for (int32_t i = 0; i < p->pool_h * p->pool_w; i++) {
+        const int32_t iy = iy0 + i / p->pool_w * p->stride_h, ix = ix0 + i % p->pool_w * p->stride_w;
+        int32_t acc[4], *sums = i == 0 ? best : acc;
+
+        for (int32_t t = 0; t < rows; t++)
+            sums[t] = bias[t];
+        genn_conv_taps_s8(p, x, w, taps, iy, ix, rows, sums);
+        if (i > 0)
+            genn_conv_best(best, acc, rows);
+    }
+}
+
 GENN_INLINE void genn_conv_s8(const struct genn_conv_s8 *p, const int8_t *GENN_RESTRICT x, const int8_t *GENN_RESTRICT w,
                               const int32_t *GENN_RESTRICT bias, const int16_t *GENN_RESTRICT mult, int8_t *GENN_RESTRICT y)
 {
@@ -282,23 +365,41 @@ GENN_INLINE void genn_conv_s8(const struct genn_conv_s8 *p, const int8_t *GENN_R
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++)
                 for (int32_t g = 0; g < p->groups; g++, y += co) {
-                    const int32_t iy0 = oy * p->stride_h - p->pad_h, ix0 = ox * p->stride_w - p->pad_w;
+                    const int32_t iy0 = oy * p->pool_h * p->stride_h - p->pad_h;
+                    const int32_t ix0 = ox * p->pool_w * p->stride_w - p->pad_w;
                     const int8_t *xg = x + g * ci, *wg = w + g * co * taps;
                     const int32_t *bg = bias + g * co;
                     const int16_t *mg = mult + g * co;
-                    int32_t o = 0;
+                    int32_t o = 0, best[4];
                     for (; o + 4 <= co; o += 4) {
-                        int32_t acc[4] = {bg[o], bg[o + 1], bg[o + 2], bg[o + 3]};
-                        genn_conv_taps_s8(p, xg, wg + o * taps, taps, iy0, ix0, 4, acc);
+                        genn_conv_window_s8(p, xg, wg + o * taps, taps, bg + o, iy0, ix0, 4, best);
                         for (int32_t t = 0; t < 4; t++)
-                            y[o + t] = (int8_t)genn_requantize(acc[t], mg[o + t], p->shift, p->offset, p->lo, p->hi);
+                            y[o + t] = (int8_t)genn_requantize(best[t], mg[o + t], p->shift, p->offset, p->lo, p->hi);
                     }
                     for (; o < co; o++) {
-                        int32_t acc = bg[o];
-                        genn_conv_taps_s8(p, xg, wg + o * taps, taps, iy0, ix0, 1, &acc);
-                        y[o] = (int8_t)genn_requantize(acc, mg[o], p->shift, p->offset, p->lo, p->hi);
+                        genn_conv_window_s8(p, xg, wg + o * taps, taps, bg + o, iy0, ix0, 1, best);
+                        y[o] = (int8_t)genn_requantize(best[0], mg[o], p->shift, p->offset, p->lo, p->hi);
                     }
                 }
+}
+
+/* One channel under one pixel of the window. */
+GENN_INLINE int32_t genn_depthwise_taps_s8(const struct genn_conv_s8 *p, const int8_t *x, const int8_t *w, int32_t iy0,
+                                           int32_t ix0, int32_t acc)
+{
+    for (int32_t ky = 0; ky < p->k_h; ky++) {
+        const int32_t iy = iy0 + ky * p->dil_h;
+        const int outside = p->padded && (iy < 0 || iy >= p->in_h);
+        for (int32_t kx = 0; kx < p->k_w; kx++) {
+            const int32_t ix = ix0 + kx * p->dil_w;
+            const int32_t v = w[(ky * p->k_w + kx) * p->in_c];
+            if (outside || (p->padded && (ix < 0 || ix >= p->in_w)))
+                acc += v * p->zero_point;
+            else
+                acc += v * x[(iy * p->in_w + ix) * p->in_c];
+        }
+    }
+    return acc;
 }
 
 GENN_INLINE void genn_depthwise_s8(const struct genn_conv_s8 *p, const int8_t *GENN_RESTRICT x,
@@ -309,118 +410,15 @@ GENN_INLINE void genn_depthwise_s8(const struct genn_conv_s8 *p, const int8_t *G
         for (int32_t oy = 0; oy < p->out_h; oy++)
             for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c)
                 for (int32_t c = 0; c < p->in_c; c++) {
-                    int32_t acc = bias[c];
-                    for (int32_t ky = 0; ky < p->k_h; ky++) {
-                        const int32_t iy = oy * p->stride_h - p->pad_h + ky * p->dil_h;
-                        const int outside = p->padded && (iy < 0 || iy >= p->in_h);
-                        for (int32_t kx = 0; kx < p->k_w; kx++) {
-                            const int32_t ix = ox * p->stride_w - p->pad_w + kx * p->dil_w;
-                            const int32_t v = w[(ky * p->k_w + kx) * p->in_c + c];
-                            if (outside || (p->padded && (ix < 0 || ix >= p->in_w)))
-                                acc += v * p->zero_point;
-                            else
-                                acc += v * x[(iy * p->in_w + ix) * p->in_c + c];
-                        }
+                    int32_t best = -2147483647;
+                    for (int32_t i = 0; i < p->pool_h * p->pool_w; i++) {
+                        const int32_t iy0 = (oy * p->pool_h + i / p->pool_w) * p->stride_h - p->pad_h;
+                        const int32_t ix0 = (ox * p->pool_w + i % p->pool_w) * p->stride_w - p->pad_w;
+                        const int32_t acc = genn_depthwise_taps_s8(p, x + c, w + c, iy0, ix0, bias[c]);
+                        genn_conv_best(&best, &acc, 1);
                     }
-                    y[c] = (int8_t)genn_requantize(acc, mult[c], p->shift, p->offset, p->lo, p->hi);
+                    y[c] = (int8_t)genn_requantize(best, mult[c], p->shift, p->offset, p->lo, p->hi);
                 }
-}
-
-/* ---- stored-sparse: one pixel's taps are gathered (a pointwise layer reads them in place), then every row walks them - */
-
-#define GENN_CONV_GATHER(name, type, params, outside)                                                                     \
-    GENN_INLINE const type *name(const struct params *p, const type *x, int32_t iy0, int32_t ix0, type *patch)            \
-    {                                                                                                                     \
-        const int32_t ci = p->in_c / p->groups;                                                                           \
-        type *to = patch;                                                                                                 \
-                                                                                                                          \
-        if (p->k_h == 1 && p->k_w == 1 && !p->padded)                                                                     \
-            return x + (iy0 * p->in_w + ix0) * p->in_c;                                                                   \
-        for (int32_t ky = 0; ky < p->k_h; ky++)                                                                           \
-            for (int32_t kx = 0; kx < p->k_w; kx++) {                                                                     \
-                const int32_t iy = iy0 + ky * p->dil_h, ix = ix0 + kx * p->dil_w;                                         \
-                const int in = !p->padded || (iy >= 0 && iy < p->in_h && ix >= 0 && ix < p->in_w);                        \
-                for (int32_t c = 0; c < ci; c++) {                                                                        \
-                    *to++ = in ? x[(iy * p->in_w + ix) * p->in_c + c] : (type)(outside);                                  \
-                    GENN_NO_LIBCALL;                                                                                      \
-                }                                                                                                         \
-            }                                                                                                             \
-        return patch;                                                                                                     \
-    }
-
-GENN_CONV_GATHER(genn_conv_gather_f32, float, genn_conv_f32, 0)
-GENN_CONV_GATHER(genn_conv_gather_s16, int16_t, genn_conv_s16, 0)
-GENN_CONV_GATHER(genn_conv_gather_s8, int8_t, genn_conv_s8, p->zero_point)
-
-GENN_INLINE void genn_conv_sparse_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x, const float *w,
-                                      const float *bias, const uint8_t *delta, const uint16_t *count, float *patch,
-                                      float *GENN_RESTRICT y)
-{
-    const int32_t ci = p->in_c / p->groups, co = p->out_c / p->groups;
-
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++)
-            for (int32_t ox = 0; ox < p->out_w; ox++) {
-                const float *wp = w;
-                const uint8_t *dp = delta;
-                for (int32_t o = 0, g = 0; g < p->groups; g++) {
-                    const float *taps = genn_conv_gather_f32(p, x + g * ci, oy * p->stride_h - p->pad_h,
-                                                             ox * p->stride_w - p->pad_w, patch);
-                    for (int32_t t = 0; t < co; t++, o++, y++) {
-                        *y = genn_clamp_f32(genn_sparse_f32(taps, wp, dp, count[o], bias[o]), p->clamp, p->lo, p->hi);
-                        wp += count[o];
-                        dp += count[o];
-                    }
-                }
-            }
-}
-
-GENN_INLINE void genn_conv_sparse_s16(const struct genn_conv_s16 *p, const int16_t *GENN_RESTRICT x, const int16_t *w,
-                                      const int32_t *bias, const uint8_t *delta, const uint16_t *count, int16_t *patch,
-                                      int16_t *GENN_RESTRICT y)
-{
-    const int32_t ci = p->in_c / p->groups, co = p->out_c / p->groups;
-
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++)
-            for (int32_t ox = 0; ox < p->out_w; ox++) {
-                const int16_t *wp = w;
-                const uint8_t *dp = delta;
-                for (int32_t o = 0, g = 0; g < p->groups; g++) {
-                    const int16_t *taps = genn_conv_gather_s16(p, x + g * ci, oy * p->stride_h - p->pad_h,
-                                                               ox * p->stride_w - p->pad_w, patch);
-                    for (int32_t t = 0; t < co; t++, o++, y++) {
-                        const int32_t acc = genn_sparse_s16(taps, wp, dp, count[o], bias[o]);
-                        *y = (int16_t)genn_clamp_s32(acc >> p->shift, p->lo, p->hi);
-                        wp += count[o];
-                        dp += count[o];
-                    }
-                }
-            }
-}
-
-GENN_INLINE void genn_conv_sparse_s8(const struct genn_conv_s8 *p, const int8_t *GENN_RESTRICT x, const int8_t *w,
-                                     const int32_t *bias, const int16_t *mult, const uint8_t *delta, const uint16_t *count,
-                                     int8_t *patch, int8_t *GENN_RESTRICT y)
-{
-    const int32_t ci = p->in_c / p->groups, co = p->out_c / p->groups;
-
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++)
-            for (int32_t ox = 0; ox < p->out_w; ox++) {
-                const int8_t *wp = w;
-                const uint8_t *dp = delta;
-                for (int32_t o = 0, g = 0; g < p->groups; g++) {
-                    const int8_t *taps = genn_conv_gather_s8(p, x + g * ci, oy * p->stride_h - p->pad_h,
-                                                             ox * p->stride_w - p->pad_w, patch);
-                    for (int32_t t = 0; t < co; t++, o++, y++) {
-                        const int32_t acc = genn_sparse_s8(taps, wp, dp, count[o], bias[o]);
-                        *y = (int8_t)genn_requantize(acc, mult[o], p->shift, p->offset, p->lo, p->hi);
-                        wp += count[o];
-                        dp += count[o];
-                    }
-                }
-            }
 }
 
 #endif

@@ -56,6 +56,12 @@ def test_quantized_reference_is_close(name: str, scheme: str) -> None:
         assert harness.sqnr(s.model(scheme, f"n{i}"), s) >= SQNR[scheme], s.label
 
 
+def headers(name: str) -> str:
+    """A kernel header, with those it includes before it."""
+    text = (paths.kernels_dir() / name).read_text()
+    return "".join(headers(n) for n in re.findall(r'#include "(genn_\w+\.h)"', text)) + text
+
+
 @pytest.mark.parametrize("name", OPS)
 def test_parameters_are_the_fields_of_the_c_struct(name: str) -> None:
     common = (paths.kernels_dir() / "genn_conv.h").read_text()
@@ -65,9 +71,7 @@ def test_parameters_are_the_fields_of_the_c_struct(name: str) -> None:
         for i, s in enumerate(subjects(name)[:3]):
             model = s.model(scheme, f"n{i}")
             for layer in model.project.layers:
-                text = (
-                    (paths.kernels_dir() / layer.lowered.header).read_text().replace("GENN_CONV_SHAPE;", shape[1] + ";")
-                )
+                text = headers(layer.lowered.header).replace("GENN_CONV_SHAPE;", shape[1] + ";")
                 for call in layer.lowered.calls:
                     body = re.search(rf"struct {call.struct} \{{(.*?)\}};", text, re.DOTALL)
                     assert body, f"{layer.lowered.header} has no struct {call.struct}"

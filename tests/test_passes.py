@@ -75,12 +75,19 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[Shape], list[str] | None]] =
             nn.Linear(7, 3),
         ),
         [(1, 2, 10, 8)],
-        ["conv2d", "max_pool2d", "conv2d", "linear", "linear"],
+        ["conv2d", "conv2d", "linear", "linear"],
     ),
     "pool before relu": (
         lambda: nn.Sequential(conv(1, 4), nn.MaxPool2d(2), nn.ReLU(), conv(4, 3), nn.MaxPool2d(2), nn.ReLU()),
         [(1, 1, 8, 8)],
-        ["conv2d", "max_pool2d", "conv2d", "max_pool2d"],
+        ["conv2d", "conv2d"],
+    ),
+    "pools that stay: overlapping, padded, with one window more": (
+        lambda: nn.Sequential(
+            conv(1, 4), nn.MaxPool2d(3, 2), conv(4, 3), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)
+        ),
+        [(1, 1, 23, 27)],
+        ["conv2d", "max_pool2d", "conv2d", "max_pool2d", "max_pool2d"],
     ),
     "activation after flatten": (
         lambda: nn.Sequential(conv(1, 4), nn.Flatten(), nn.Hardswish(), nn.Linear(4 * 12, 3)),
@@ -211,12 +218,12 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[Shape], list[str] | None]] =
     "unbatched": (
         lambda: nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 2)),
         [(3, 6, 8)],
-        ["conv2d", "max_pool2d", "conv2d"],
+        ["conv2d", "conv2d"],
     ),
     "unbatched 1-d": (
         lambda: nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 2, 3)),
         [(3, 20)],
-        ["conv2d", "max_pool2d", "conv2d"],
+        ["conv2d", "conv2d"],
     ),
     "decoder": (
         lambda: Fn(decoder, fc=nn.Linear(3, 120), c=conv(6, 2)),

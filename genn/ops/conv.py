@@ -33,14 +33,28 @@ def same_padding(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[in
     return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
 
 
+def largest(acc: np.ndarray, pool: tuple[int, int]) -> np.ndarray:
+    """Maximum of each window of sums (S, N, H, W, C), stride = window, compared in the order of rows and columns."""
+    ph, pw = pool
+    h, w = acc.shape[2] // ph * ph, acc.shape[3] // pw * pw
+    best = acc[:, :, 0:h:ph, 0:w:pw]
+    for i in range(1, ph * pw):
+        v = acc[:, :, i // pw : h : ph, i % pw : w : pw]
+        best = np.where(v > best, v, best)
+    return best
+
+
 @register
 class Conv2d(Op):
-    """inputs: x (N, H, W, C), weight (O, kh, kw, C / groups), bias (O,); pad is (top, bottom, left, right)."""
+    """inputs: x (N, H, W, C), weight (O, kh, kw, C / groups), bias (O,); pad is (top, bottom, left, right).
+
+    pool: a maximum pool behind it, window and stride (ph, pw): largest sum of each window, then clamp, requantize.
+    """
 
     name, family = "conv2d", "conv"
     aten = ("aten.conv2d.default", "aten.conv2d.padding", "aten.conv1d.default", "aten.conv1d.padding")
     header = "genn_conv.h"
-    doc = "Conv1d, Conv2d: stride, padding, dilation, groups, depthwise, with a fused clamp"
+    doc = "Conv1d, Conv2d: stride, padding, dilation, groups, depthwise, with a fused clamp and maximum pool"
 
     class Attrs(NamedTuple):
         stride: tuple[int, int] = (1, 1)
@@ -49,6 +63,7 @@ class Conv2d(Op):
         groups: int = 1
         lo: float = -INF
         hi: float = INF
+        pool: tuple[int, int] = (1, 1)
 
     def load(self, b, node) -> Any:
         a = b.arguments(node)
@@ -83,7 +98,7 @@ class Conv2d(Op):
         t, bottom, left, r = attrs.pad
         oh = (h + t + bottom - attrs.dilation[0] * (kh - 1) - 1) // attrs.stride[0] + 1
         ow = (w + left + r - attrs.dilation[1] * (kw - 1) - 1) // attrs.stride[1] + 1
-        return [(n, oh, ow, o)]
+        return [(n, oh // attrs.pool[0], ow // attrs.pool[1], o)]
 
     def _windows(self, attrs, x: np.ndarray, kernel: tuple[int, int], fill: Any) -> Iterator[tuple[int, np.ndarray]]:
         """For each tap (kh, kw) in order: its index, the input under it for every output pixel, (S, N, OH, OW, C)."""
@@ -116,7 +131,7 @@ class Conv2d(Op):
                     part = part + xt[..., g * ci + c, None] * w[g * co : (g + 1) * co, tap, c]
                 acc[..., g * co : (g + 1) * co] = part
         assert acc is not None
-        return weights.clamp_f(acc, attrs.lo, attrs.hi)
+        return weights.clamp_f(largest(acc, attrs.pool), attrs.lo, attrs.hi)
 
     def ref_q(self, node, graph, x, w, b):
         q, attrs = node.quant, node.attrs
@@ -133,7 +148,7 @@ class Conv2d(Op):
                 (patch[..., k : k + n] @ wg[:, k : k + n].T).astype(np.int64) for k in range(0, patch.shape[-1], n)
             )
             out.append(sum((part + ((1 << pre) >> 1)) >> pre for part in parts))
-        acc = np.concatenate(out, axis=-1).reshape(*taps.shape[:-2], o) + q["b"]
+        acc = largest(np.concatenate(out, axis=-1).reshape(*taps.shape[:-2], o) + q["b"], attrs.pool)
         return weights.finish(node, graph, acc, attrs.lo, attrs.hi)
 
     def _matrix(self, node: Node, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
@@ -162,8 +177,8 @@ class Conv2d(Op):
         a, x, y, w = node.attrs, in_tensor(node, graph), out_tensor(node, graph), in_tensor(node, graph, 1)
         kh, kw, ci = w.shape[1:]
         t, _, left, _ = a.pad
-        reach_h = (y.shape[1] - 1) * a.stride[0] - t + a.dilation[0] * (kh - 1)
-        reach_w = (y.shape[2] - 1) * a.stride[1] - left + a.dilation[1] * (kw - 1)
+        reach_h = (y.shape[1] * a.pool[0] - 1) * a.stride[0] - t + a.dilation[0] * (kh - 1)
+        reach_w = (y.shape[2] * a.pool[1] - 1) * a.stride[1] - left + a.dilation[1] * (kw - 1)
         padded = t > 0 or left > 0 or reach_h >= x.shape[1] or reach_w >= x.shape[2]
         params: dict[str, Any] = {
             "n": x.shape[0],
@@ -182,6 +197,8 @@ class Conv2d(Op):
             "dil_h": a.dilation[0],
             "dil_w": a.dilation[1],
             "groups": a.groups,
+            "pool_h": a.pool[0],
+            "pool_w": a.pool[1],
             "padded": int(padded),
         }
         if graph.scheme == "int8":
@@ -202,14 +219,14 @@ class Conv2d(Op):
             workspace = 0 if direct else kh * kw * ci * NP_DTYPE[x.dtype].itemsize
             ws = "ws" if workspace else "0"
             call = Call(f"genn_conv_sparse_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, ws, "out0"))
-            return Lowered(self.header, [call], packed, consts, workspace)
+            return Lowered("genn_conv_sparse.h", [call], packed, consts, workspace)
         return Lowered(
             self.header, [Call(f"genn_conv_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))], packed, consts
         )
 
     def macs(self, node: Node, graph: Graph) -> int:
         w = in_tensor(node, graph, 1)
-        return out_tensor(node, graph).size * (w.size // w.shape[0])
+        return out_tensor(node, graph).size * (w.size // w.shape[0]) * node.attrs.pool[0] * node.attrs.pool[1]
 
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch
@@ -228,6 +245,10 @@ class Conv2d(Op):
         yield case2(2, 3, (2, 4), (6, 7), padding="same")
         yield case2(2, 4, 5, (3, 3), padding=3)
         yield case2(9, 9, (1, 5), (1, 12), groups=9)
+        for net, hw in ((nn.Conv2d(3, 9, 3, padding=1), (9, 7)), (nn.Conv2d(6, 6, 3, stride=2, groups=6), (13, 12)),
+                        (nn.Conv2d(1, 5, 5), (10, 11))):
+            yield Case(nn.Sequential(net, nn.ReLU(), nn.MaxPool2d(2)), [(1, net.in_channels, *hw)], f"pool {hw}")
+        yield Case(nn.Sequential(nn.Conv1d(3, 10, 4), nn.MaxPool1d(3)), [(1, 3, 17)], "1d pool")
         yield Case(nn.Conv1d(3, 4, 3, stride=2, padding=1), [(1, 3, 11)], "1d")
         yield Case(nn.Conv1d(4, 4, 4, padding="same", groups=4, dilation=2), [(1, 4, 13)], "1d depthwise same")
         yield Case(nn.Sequential(nn.Conv1d(2, 3, 1), nn.ReLU()), [(1, 2, 1)], "1d relu")
@@ -235,6 +256,7 @@ class Conv2d(Op):
             layer = nn.Conv2d(8, 12, 3, padding=pad, groups=2 if pad else 1)
             layer.weight.data *= torch.from_numpy(rng.random(tuple(layer.weight.shape)) < 0.15)
             yield Case(layer, [(1, 8, *hw)], f"2d sparse pad {pad}")
+            yield Case(nn.Sequential(layer, nn.MaxPool2d((2, 1))), [(1, 8, *hw)], f"2d sparse pool pad {pad}")
         pointwise = nn.Conv2d(300, 4, 1)
         pointwise.weight.data *= torch.from_numpy(rng.random((4, 300, 1, 1)) < 0.02)
         yield Case(pointwise, [(1, 300, 2, 2)], "2d sparse pointwise, gaps over 255")

@@ -66,6 +66,7 @@ PASSES: list[Pass] = [
     *_CLEAN,
     until_stable(fold.hoist_clamp),
     until_stable(fold.fuse_clamp),
+    until_stable(fold.fuse_pool),
     until_stable(fold.fold_unflatten),
     until_stable(simplify.merge_moves),
     until_stable(simplify.unit_transposes),

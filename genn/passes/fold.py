@@ -246,3 +246,25 @@ def hoist_clamp(graph: Graph) -> bool:
         pool.inputs = [insert_before(graph, pool, "clamp", pool.inputs[0], attrs, node.source)]
         return True
     return False
+
+
+def fuse_pool(graph: Graph) -> bool:
+    """A maximum pool whose windows lie side by side becomes part of the convolution before it.
+
+    Every step from sum to stored value is monotone, so the pool may compare sums: one requantization for a window
+    instead of one for each pixel, and the unpooled image is never stored.
+    """
+    index = Index(graph)
+    for node in graph.nodes:
+        if node.op != "conv2d" or (pool := _only_into(graph, index, node)) is None or pool.op != "max_pool2d":
+            continue
+        a, (_, h, w, _) = pool.attrs, graph[node.outputs[0]].shape
+        side_by_side = tuple(a.kernel) == tuple(a.stride) and tuple(a.dilation) == (1, 1) and not any(a.pad)
+        inside = a.out[0] * a.kernel[0] <= h and a.out[1] * a.kernel[1] <= w
+        whole = (h // a.kernel[0], w // a.kernel[1]) == tuple(a.out)  # ceil_mode has one window more
+        if not (side_by_side and inside and whole) or tuple(node.attrs.pool) != (1, 1):
+            continue
+        node.with_attrs(pool=tuple(a.kernel))
+        _take_over(graph, node, pool)
+        return True
+    return False
