@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from genn.cli.output import emit
-from genn.cli.root import Group, cli, json_option
+from genn.cli.root import Group, cli, csv_option, json_option
 
 
 @cli.group(cls=Group)
@@ -33,3 +33,28 @@ def bench_emulator(thumbulator: Path | None, json_to: str | None) -> None:
     from genn.bench.emulator import bench as measure
 
     emit(measure(thumbulator=thumbulator), json_to)
+
+
+@bench.command("kernels")
+@click.option("--workloads", metavar="A,B", help="Of mnist-mlp mnist-cnn ds-block sparse-linear kws ic vww ad.")
+@click.option("--schemes", default="int8", show_default=True, metavar="A,B", help="Of float32, int16, int8.")
+@click.option("--cores", default="m0plus,m4", show_default=True, metavar="A,B", help="Of m0plus, m4.")
+@click.option("--modes", default="time,balanced,flash", show_default=True, metavar="A,B", help="As convert's -O.")
+@click.option("--kernel", metavar="NAME", help="Allow only this tuned kernel; portable for none.")
+@json_option
+@csv_option
+def bench_kernels(
+    workloads: str | None,
+    schemes: str,
+    cores: str,
+    modes: str,
+    kernel: str | None,
+    json_to: str | None,
+    csv_to: str | None,
+) -> None:
+    """Cycles, flash and RAM of the kernels on fixed workloads."""
+    from genn.bench.kernels import WORKLOADS
+    from genn.bench.kernels import bench as measure
+
+    chosen = workloads.split(",") if workloads else WORKLOADS
+    emit(measure(chosen, schemes.split(","), cores.split(","), modes.split(","), kernel), json_to, csv_to)
