@@ -165,12 +165,13 @@ def peers() -> dict[str, Any]:
 def _report(rows: list[dict[str, Any]]) -> Report:
     others, lines = peers(), []
     table = Table("one inference at zero wait states",
-                  ["workload", "scheme", "core", "mode", "cycles", "cycles/MAC", "cycles/weight", "flash B", "extra flash B", "RAM B",
-                   "RAM without in/out B", "fastest peer", "its cycles", "ratio"], [])
+                  ["workload", "scheme", "core", "mode", "cycles", "cycles/MAC", "cycles/weight", "flash B",
+                   "extra flash B", "RAM B", "RAM without in/out B", "fastest peer", "its cycles", "ratio"], [])
     for r in rows:
         found = others.get(r["scheme"], {}).get(r["core"], {}).get(r["workload"], [])
         best = min(found, key=lambda peer: peer[1]) if found else None
-        table.rows.append([r["workload"], r["scheme"], r["core"], r["mode"], r["cycles"], round(r["cycles_per_mac"], 2), round(r["cycles_per_weight"], 2),
+        table.rows.append([r["workload"], r["scheme"], r["core"], r["mode"], r["cycles"],
+                           round(r["cycles_per_mac"], 2), round(r["cycles_per_weight"], 2),
                            r["flash"], r["extra_flash"], r["ram"], r["ram_without_io"], best[0] if best else "",
                            best[1] if best else None, round(best[1] / r["cycles"], 2) if best else None])
     lines.append("cycles of the emulator's cortex-m0plus and cortex-m4 (P = 2) timings; outputs equal to the "
