@@ -1,4 +1,4 @@
-"""Readers of the official formats: small sets made here in each format, damaged ones, and the real ones where they are."""
+"""Readers of the official formats: small sets made here in each format, damaged ones, and the real ones if at hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keyword models' front end against torchaudio, whose values are written down here, and against its own definition."""
+"""The keyword models' front end against torchaudio, whose values are written down here, and its own definition."""
 
 from __future__ import annotations
 
