@@ -11,6 +11,7 @@ from genn.datasets.folder import locate
 from genn.errors import UsageError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MARKER, ARCHIVES = "test_batch*.bin", ("cifar-10", "cifar10")
 RECORD = 1 + 3 * 32 * 32
 
 Bytes = npt.NDArray[np.uint8]
@@ -32,7 +33,7 @@ def read_bin(path: Path) -> tuple[Bytes, Bytes]:
 
 def read_cifar10(data: Path | str) -> tuple[tuple[Bytes, Bytes], tuple[Bytes, Bytes]]:
     """(training images, labels), (test images, labels): every ``data_batch*.bin`` and every ``test_batch*.bin``."""
-    root = locate(data, "cifar10", "test_batch*.bin", ("cifar-10", "cifar10"))
+    root = locate(data, "cifar10", MARKER, ARCHIVES)
     parts = []
     for stem in ("data_batch", "test_batch"):
         files = [read_bin(path) for path in sorted(root.glob(f"{stem}*.bin"))]

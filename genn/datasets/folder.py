@@ -27,11 +27,11 @@ MAX_FILES = 200_000
 MAX_BYTES = 8 << 30
 
 
-def locate(data: Path | str, name: str, marker: str, archives: Sequence[str] = ()) -> Path:
+def locate(data: Path | str, name: str, marker: str, archives: Sequence[str] = (), *, unpack: bool = True) -> Path:
     """The folder in which files matching the glob ``marker`` lie.
 
     Looked at in turn: ``data``, ``data/name`` and folders below them, then archives there whose name begins with one of
-    ``archives``.  UsageError says what was looked for.
+    ``archives``; without ``unpack`` the folder of such an archive is returned.  UsageError says what was looked for.
     """
     data = Path(data)
     if not data.is_dir():
@@ -44,9 +44,14 @@ def locate(data: Path | str, name: str, marker: str, archives: Sequence[str] = (
     for place in places:
         for archive in sorted(place.iterdir()):
             if archive.name.endswith(ENDS) and archive.name.startswith(tuple(archives)) and archives:
-                found = _holder(unpacked(archive), marker)
-                if found:
-                    return found
+                if not unpack:
+                    return place
+                inside = unpacked(archive)
+                within = [p for p in sorted(inside.iterdir()) if p.name.endswith(ENDS)]  # UCI packs an archive in one
+                for folder in [inside, *(unpacked(p) for p in within)]:
+                    found = _holder(folder, marker)
+                    if found:
+                        return found
     wanted = " or ".join([marker, *(f"{a}*{ENDS[0]}" for a in archives)])
     raise UsageError(f"no {wanted}", str(data), f"fetch it with 'genn data {name}', or give the folder that holds it")
 

@@ -25,6 +25,8 @@ from genn.errors import UsageError
 SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
 CLASSES = ("walking", "walking upstairs", "walking downstairs", "sitting", "standing", "laying")
 LENGTH = 128  # samples of a window
+MARKER, WINDOWS = "train/Inertial Signals/body_acc_x_train.txt", "har_windows.npz"
+ARCHIVES = ("human+activity", "UCI HAR Dataset", "har")
 TEST_SUBJECTS = (2, 4, 9, 10, 12, 13, 18, 20, 24)
 
 Floats = npt.NDArray[np.float32]
@@ -52,13 +54,13 @@ class Har:
 def read_har(data: Path | str) -> Har:
     """All windows, from the official text files where they are there, else from ``har_windows.npz``."""
     try:
-        root = locate(data, "har", "train/Inertial Signals/body_acc_x_train.txt", ("UCI HAR Dataset", "har"))
+        root = locate(data, "har", MARKER, ARCHIVES)
     except UsageError as absent:
         try:
-            root = locate(data, "har", "har_windows.npz")
+            root = locate(data, "har", WINDOWS)
         except UsageError:
             raise absent from None
-        return _read_npz(root / "har_windows.npz")
+        return _read_npz(root / WINDOWS)
     return _checked(_read_text(root, "train"), _read_text(root, "test"), root, "text")
 
 

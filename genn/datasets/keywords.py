@@ -1,7 +1,8 @@
 """Spoken keywords in the folder layout of Google's Speech Commands: one folder a word, one wav an utterance.
 
-Splits are by speaker.  Either the folder has ``train.txt``, ``val.txt`` and ``test.txt``, or, as Speech Commands does,
-``validation_list.txt`` and ``testing_list.txt``, and all other files are for training.
+Splits are by speaker.  The folder has ``train.txt``, ``val.txt`` and ``test.txt``, or, as Speech Commands does,
+``validation_list.txt`` and ``testing_list.txt``, and all other files are for training, or no list at all, as the Arabic
+Speech Commands: then those by the speakers below are held out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from genn.progress import steps
 RATE = 16_000  # Hz; an utterance is one second
 WORDS = ("close", "down", "left", "no", "open", "right", "start", "stop", "up", "yes")
 NOISE = "_background_noise_"
+VALIDATION_SPEAKERS = ("00000002", "00000007", "00000008", "00000012", "00000021", "00000025")
+TEST_SPEAKERS = ("00000003", "00000004", "00000010", "00000014", "00000026", "00000028")
 
 Waves = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int64]
@@ -60,10 +63,19 @@ def read_keywords(data: Path | str, words: Sequence[str] = WORDS, name: str = "k
 def _lists(root: Path) -> tuple[list[str], list[str], list[str]]:
     if (root / "train.txt").is_file():
         return _lines(root / "train.txt"), _lines(root / "val.txt"), _lines(root / "test.txt")
-    validation, test = _lines(root / "validation_list.txt"), _lines(root / "testing_list.txt")
-    held = {*validation, *test}
     every = sorted(f"{p.parent.name}/{p.name}" for p in root.glob("*/*.wav") if p.parent.name != NOISE)
+    if (root / "testing_list.txt").is_file():
+        validation, test = _lines(root / "validation_list.txt"), _lines(root / "testing_list.txt")
+    else:
+        validation, test = (
+            [name for name in every if _speaker(name) in held] for held in (VALIDATION_SPEAKERS, TEST_SPEAKERS)
+        )
+    held = {*validation, *test}
     return [name for name in every if name not in held], validation, test
+
+
+def _speaker(name: str) -> str:
+    return PurePosixPath(name).name.split("_")[0]
 
 
 def _lines(path: Path) -> list[str]:
@@ -84,7 +96,7 @@ def _utterances(root: Path, names: list[str], words: Sequence[str], done: Callab
         if parts[0] in index:
             waves.append(_one_second(read_wav(root / name)))
             labels.append(index[parts[0]])
-            speakers.append(parts[1].split("_")[0])
+            speakers.append(_speaker(name))
     if not waves:
         raise UsageError(f"a list names no utterance of {', '.join(words)}", str(root), "fetch the set again")
     return Utterances(np.stack(waves), np.array(labels, np.int64), np.array(speakers))

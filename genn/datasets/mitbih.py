@@ -26,6 +26,7 @@ DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219
 RATE, DOWN = 360, 3  # Hz of the records, and what they are divided by
 LENGTH, BEFORE = 160, 108  # samples of a window, and how many stand before the peak
 LEAD = "MLII"
+MARKER, ARCHIVES = "100.hea", ("mitdb", "mit-bih")
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -50,7 +51,7 @@ class Record:
 
 def read_mitbih(data: Path | str, numbers: tuple[int, ...]) -> list[Record]:
     """The records called ``numbers``; needs the packages wfdb and scipy."""
-    root = locate(data, "mitdb", "100.hea", ("mitdb", "mit-bih"))
+    root = locate(data, "mitdb", MARKER, ARCHIVES)
     with steps("reading MIT-BIH", len(numbers)) as done:
         records = []
         for number in numbers:
