@@ -23,6 +23,7 @@ from genn.errors import GennError
 INT32_MAX = (1 << 31) - 1
 MULT_BITS = 15  # multipliers are positive int16
 MAX_SHIFT = 22  # (128 << 22) + rounding + any product stays inside int32
+BLEND_BITS = 15  # the two weights of an interpolation add up to 1 << BLEND_BITS
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,20 @@ def requantize(acc: np.ndarray, mult: np.ndarray, shift: int, offset: int, lo: i
     """int32 accumulators to stored integers in [lo, hi]; ``mult`` broadcasts over the last axis."""
     high = (np.asarray(acc, np.int64) * mult) >> 16
     return np.clip((high + offset) >> shift, lo, hi)
+
+
+def blend_weight(share: np.ndarray) -> np.ndarray:
+    """Integer weights for real shares in [0, 1] of the second of two values; off by at most 2**-16 of one."""
+    return np.floor(np.asarray(share, np.float64) * (1 << BLEND_BITS) + 0.5).astype(np.int64)
+
+
+def blend(a: np.ndarray, b: np.ndarray, weight: np.ndarray, shift: int) -> np.ndarray:
+    """Linear interpolation: ``(a * (2**15 - weight) + b * weight) / 2**shift`` rounded half up, never outside a..b.
+
+    A shift below BLEND_BITS leaves bits below the point for the next interpolation.  For |a|, |b| <= 2**15 every step
+    fits int32.
+    """
+    return (a * ((1 << BLEND_BITS) - weight) + b * weight + ((1 << shift) >> 1)) >> shift
 
 
 def accumulator_bound(weights: np.ndarray, bias: np.ndarray, xmin: int, xmax: int) -> int:

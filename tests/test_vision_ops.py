@@ -1,0 +1,59 @@
+"""What the operators of vision networks promise beyond their samples: torch's own places and orders, and the bounds."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from genn import numerics
+from genn.ops import registry, upsample
+
+SIZES = (1, 2, 3, 5, 8, 13, 31)
+OUTS = (1, 2, 3, 6, 7, 16, 33, 62, 100)
+SCALES = (0.37, 0.5, 1.3, 1.5, 2.0, 2.3, 3.0, 7.7)
+
+
+def axes() -> list[tuple[int, int, float | None]]:
+    """(size, output size, the user's scale factor) for sizes and for scales given."""
+    given = [(n, int(n * s), s) for n, s in itertools.product(SIZES, SCALES) if int(n * s)]
+    return [*((n, o, None) for n, o in itertools.product(SIZES, OUTS)), *given]
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_nearest_takes_torchs_pixels(mode: str) -> None:
+    op, short = registry["upsample_nearest"], mode.split("-")[-1]
+    for size, out, scale in axes():
+        ramp = torch.arange(float(size))[None, None]
+        size_or_scale = {"size": out} if scale is None else {"scale_factor": scale}
+        want = F.interpolate(ramp, mode=mode, **size_or_scale).numpy()[0, 0]  # torch has other rules for channels_last
+        attrs = upsample.Attrs((1, out), (1.0, upsample.step_of(size, out, scale, short)), short)
+        got = op.ref_f(attrs, np.arange(size, dtype=np.float32).reshape(1, 1, 1, size, 1)).ravel()
+        assert np.array_equal(got, want), (size, out, scale)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_linear_takes_torchs_shares(corners: bool) -> None:
+    op, mode = registry["upsample_bilinear"], "corners" if corners else "centers"
+    for size, out, scale in axes():
+        basis = torch.eye(size)[None]  # each channel one pixel: the result is what each takes of it
+        size_or_scale = {"size": out} if scale is None else {"scale_factor": scale}
+        want = F.interpolate(basis, mode="linear", align_corners=corners, **size_or_scale).numpy()[0]
+        attrs = upsample.Attrs((1, out), (1.0, upsample.step_of(size, out, scale, mode)), mode)
+        got = op.ref_f(attrs, np.eye(size, dtype=np.float32).reshape(1, 1, 1, size, size))[0, 0, 0].T
+        assert np.abs(got - want).max() <= 1e-6, (size, out, scale)
+
+
+def test_a_blend_stays_between_its_ends_and_inside_32_bits() -> None:
+    rng = np.random.default_rng(0)
+    ends = np.array([-32768, -32767, -1, 0, 1, 32766, 32767])
+    a, b = (np.concatenate([x.ravel(), rng.integers(-32768, 32768, 5000)]) for x in np.meshgrid(ends, ends))
+    for weight in (0, 1, 16384, 32767, 32768):
+        exact = a * (32768 - weight) + b * weight + (1 << 14)
+        y = numerics.blend(a, b, np.array(weight), numerics.BLEND_BITS)
+        assert np.abs(exact).max() < 1 << 31
+        assert np.all((np.minimum(a, b) <= y) & (y <= np.maximum(a, b)))
+    assert np.array_equal(numerics.blend_weight(np.array([0.0, 0.25, 1.0])), [0, 8192, 32768])
