@@ -44,7 +44,7 @@ def test_linear_takes_torchs_shares(corners: bool) -> None:
         want = F.interpolate(basis, mode="linear", align_corners=corners, **size_or_scale).numpy()[0]
         attrs = upsample.Attrs((1, out), (1.0, upsample.step_of(size, out, scale, mode)), mode)
         got = op.ref_f(attrs, np.eye(size, dtype=np.float32).reshape(1, 1, 1, size, size))[0, 0, 0].T
-        assert np.abs(got - want).max() <= 1e-6, (size, out, scale)
+        assert np.abs(got - want).max() <= 2e-7 * size + 1e-7, (size, out, scale)  # a position has 24 bits
 
 
 def test_a_blend_stays_between_its_ends_and_inside_32_bits() -> None:

@@ -53,6 +53,8 @@ def places(out: int, step: float, mode: str) -> np.ndarray:
 
 def step_of(size: int, out: int, scale: float | None, mode: str) -> float:
     """torch's step: from the user's scale factor where there is one, else from the sizes."""
+    if out == size and mode in ("centers", "corners"):
+        return 1.0
     if mode == "corners":
         return float(F(size - 1) / F(out - 1)) if out > 1 else 0.0
     return float(F(1.0 / scale)) if scale else float(F(size) / F(out))
