@@ -155,15 +155,17 @@ def build_elf(
     port: str = "semihost",
     opt: str = DEFAULT_OPT,
     debug: bool = True,
+    warnings: Sequence[str] = WARNINGS,
 ) -> Path:
     """Compile ``sources`` and the firmware with ``header`` as genn_net.h; link to ``elf``, the map beside it.
 
-    Sources may be of several networks, as long as ``header`` makes one of it.  RegionOverflow if memory is short.
+    Sources may be of several networks, as long as ``header`` makes one of it.  ``warnings``: more flags; by default
+    those that our own code passes.  RegionOverflow if memory is short.
     """
     gcc = find_arm_gcc()
     firmware, script = firmware_dir(), linker_script(target)
     fw_sources = firmware_sources(port)
-    flags = [*target.cflags(scheme, opt), *WARNINGS, *(["-g"] if debug else [])]
+    flags = [*target.cflags(scheme, opt), *warnings, *(["-g"] if debug else [])]
     includes = [Path(i).resolve() for i in includes]  # the compiler runs in a folder of its own
     headers = sorted(h for folder in (*includes, firmware) for h in Path(folder).glob("*.h"))
     read = [*sources, *fw_sources, *headers]

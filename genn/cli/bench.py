@@ -58,3 +58,25 @@ def bench_kernels(
 
     chosen = workloads.split(",") if workloads else WORKLOADS
     emit(measure(chosen, schemes.split(","), cores.split(","), modes.split(","), kernel), json_to, csv_to)
+
+
+@bench.command("peers")
+@click.option("--cmsis-nn", type=click.Path(path_type=Path), metavar="PATH", help="A checkout of CMSIS-NN.")
+@click.option("--tinymaix", type=click.Path(path_type=Path), metavar="PATH", help="A checkout of TinyMaix.")
+@click.option("--workloads", metavar="A,B", help="As for bench kernels, or models of the suite.")
+@click.option("--cores", default="m0plus,m4", show_default=True, metavar="A,B", help="Of m0plus, m4.")
+@json_option
+@csv_option
+def bench_peers(
+    cmsis_nn: Path | None,
+    tinymaix: Path | None,
+    workloads: str | None,
+    cores: str,
+    json_to: str | None,
+    csv_to: str | None,
+) -> None:
+    """Other libraries beside ours, on the same networks, compiler and emulator."""
+    from genn.bench import peers
+
+    chosen = workloads.split(",") if workloads else peers.DEFAULT
+    emit(peers.bench(peers.found(cmsis_nn, tinymaix), chosen, cores.split(",")), json_to, csv_to)
