@@ -86,20 +86,18 @@ def convert_model(
     known = spec in suite.MODELS
     if shapes and (known or spec.endswith(".pt2")):
         raise UsageError("--input-shape is for factories; this model has its shapes", spec, "leave it out")
-    arrays: Any = None
-    if calibrate is not None:
-        arrays, _ = data.load(calibrate, "--calibrate")
-    elif known and scheme != "float32":
-        arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
-    elif scheme != "float32":
-        fix = "give a .npz or .npy of typical real inputs"
-        raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", fix)
-    chosen = suite.samples(spec)[0][:vectors] if known else arrays
+    arrays: Any = data.load(calibrate, "--calibrate")[0] if calibrate is not None else None
     with steps("loading the model"):
         from genn.api import convert
         from genn.load import load_model
 
         loaded = load_model(spec, weights, trust, shapes)
+    if arrays is None and scheme != "float32":
+        if not known:
+            fix = "give a .npz or .npy of typical real inputs"
+            raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", fix)
+        arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
+    chosen = suite.samples(spec)[0][:vectors] if known else arrays
     with steps("converting"), _named("calibration", f"--calibrate {calibrate}"):
         made = convert(
             loaded.model,
