@@ -1,0 +1,122 @@
+"""int8 convolution for cores with the DSP instructions: two pixels by four outputs (ckernels/genn_conv_dsp.h)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from genn.ir import Graph, Node
+from genn.kernels import dsp_pack
+from genn.kernels.base import Goal, Kernel, register
+from genn.ops.base import Array, Lowered, in_tensor, registry
+
+ROWS = 16  # GENN_CONV_ROWS_DSP
+REACH = 4095  # of an address's immediate offset
+SHIFTS = range(1, 15)  # 256 times a sum and the offset meet below 2**31 before the shift
+TILE_BYTES = 2048  # of widened columns, unless two pixels need more
+ORDER = (0, 2, 1, 3)  # of four channels in a column, and of the four taps in a word of a single row
+
+
+def pack_s8(w: np.ndarray) -> np.ndarray:
+    """Weights (O, K) of one group, K in the columns' order, as the bytes genn_conv_dsp_s8 reads."""
+    rows, k = w.shape
+    parts, fours, even = [], rows // 4 * 4, k // 2 * 2
+    for o in range(0, fours, 4):
+        pair = dsp_pack.pairs(w[o : o + 4])
+        parts += [pair[:, :even].reshape(2, k // 2, 2).transpose(1, 0, 2), pair[:, even:].T]
+    if rows & 2:
+        parts.append(dsp_pack.pairs(w[fours : fours + 2]))
+    if rows & 1:
+        whole = k // 4 * 4
+        last = w[-1].astype(np.int8)
+        parts += [last[:whole].reshape(-1, 4)[:, ORDER], last[whole:]]
+    return dsp_pack.as_bytes(*parts)
+
+
+def constants_s8(b: np.ndarray, mult: np.ndarray) -> np.ndarray:
+    """Biases (O,) and multipliers (O,) of one group as the int32 that genn_conv_dsp_s8 reads."""
+    rows, even, parts = len(b), len(b) // 2 * 2, []
+    raw = dsp_pack.pair_bias(b, 0)
+    both = mult[0:even:2] << 16 | mult[1:even:2]
+    for o in range(0, rows // 4 * 4, 4):
+        parts += [raw[o : o + 4], both[o // 2 : o // 2 + 2]]
+    if rows & 2:
+        parts += [raw[even - 2 : even], both[-1:]]
+    if rows & 1:
+        parts += [raw[-1:], mult[-1:]]
+    return np.concatenate(parts)
+
+
+def columns_order(w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights (O, kh * kw * ci) in the order of the widened columns: kw, kh, ci, fours of channels as ORDER."""
+    kh, kw, ci = shape
+    taps = w.reshape(len(w), kh, kw, ci).transpose(0, 2, 1, 3)
+    whole = ci // 4 * 4
+    order = np.arange(ci)
+    order[:whole] = order[:whole].reshape(-1, 4)[:, ORDER].ravel()
+    return taps[..., order].reshape(len(w), -1)
+
+
+def tile_pixels(width: int, stride: int, kernel: int, column_bytes: int) -> int:
+    """Pixels to widen at once, even: the whole row if it fits TILE_BYTES, else as many as do, two at least."""
+    whole = width + width % 2
+    fit = (TILE_BYTES // column_bytes - kernel) // stride + 1
+    return max(2, min(whole, fit // 2 * 2))
+
+
+def geometry(params: dict[str, Any], item: int) -> tuple[dict[str, Any], int]:
+    """The kernel's parameters, its tile included, and its workspace in bytes for input items of ``item`` bytes.
+
+    A pointwise layer's rows make one long one.
+    """
+    p = dict(params)
+    if p["k_h"] == p["k_w"] == p["stride_h"] == p["stride_w"] == p["pool_h"] == p["pool_w"] == 1 and not p["padded"]:
+        p |= {"in_w": p["in_h"] * p["in_w"], "out_w": p["out_h"] * p["out_w"], "in_h": 1, "out_h": 1}
+    width = p["out_w"] * p["pool_w"]
+    column = 2 * p["k_h"] * p["in_c"] // p["groups"]
+    p["tile"] = tile_pixels(width, p["stride_w"], p["k_w"], column)
+    workspace = ((p["tile"] - 1) * p["stride_w"] + p["k_w"]) * column
+    pooled = p["pool_h"] * p["pool_w"] > 1
+    line = width + width % 2 if pooled else 2 if width % 2 else 0
+    return p, workspace + line * p["out_c"] * item
+
+
+@register
+class ConvDspS8(Kernel):
+    """Dense int8 convolution, with its maximum pool, whose sums fit the packing."""
+
+    name, op, schemes, isas = "conv2d-dsp-s8", "conv2d", ("int8",), ("armv7em",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        a, (outputs, kh, _, ci) = node.attrs, in_tensor(node, graph, 1).shape
+        return (
+            not node.quant["sparse"]
+            and outputs > a.groups
+            and kh <= ROWS
+            and a.dilation[1] == 1
+            and 2 * a.stride[1] * kh * ci <= REACH
+            and outputs <= REACH
+            and node.quant["w"].shape[1] < 1 << 14
+            and node.quant["requant"].shift in SHIFTS
+            and dsp_pack.columns_exact(node, graph, 1 << 30) == (node.quant["w"].shape[1], 0)
+        )
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        portable = registry["conv2d"].lower(node, graph)
+        params, workspace = geometry(dict(portable.calls[0].params), 1)
+        params["unroll"] = 8 if goal.optimize == "time" else 4
+        q, groups = node.quant, node.attrs.groups
+        w = columns_order(q["w"], in_tensor(node, graph, 1).shape[1:])
+        parts = np.split(np.arange(len(w)), groups)
+        call = replace(
+            portable.calls[0],
+            function="genn_conv_dsp_s8",
+            struct="genn_conv_dsp_s8",
+            params=params,
+            args=("in0", "w", "c.c", "ws", "out0"),
+        )
+        consts = {"c": Array("int32_t", np.concatenate([constants_s8(q["b"][o], q["requant"].mult[o]) for o in parts]))}
+        packed = Array("int8_t", np.concatenate([pack_s8(w[o]) for o in parts]))
+        return Lowered("genn_conv_dsp.h", [call], packed, consts, workspace)
