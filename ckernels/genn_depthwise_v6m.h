@@ -76,12 +76,14 @@ struct genn_taps_v6m {
 
 #if defined(__ARM_ARCH_6M__)
 GENN_DEPTHWISE_V6M(genn_depthwise_sums_v6m_s8, "ldrsb", "1")
+GENN_DEPTHWISE_V6M(genn_depthwise_sums_v6m_s16, "ldrsh", "2")
 #else
 GENN_DEPTHWISE_V6M(genn_depthwise_sums_v6m_s8, int8_t, 1)
+GENN_DEPTHWISE_V6M(genn_depthwise_sums_v6m_s16, int16_t, 2)
 #endif
 
-/* The list of the pixel whose first tap is at column ix0 of rows[0]; item: bytes of an input.  All lies in one arena. */
-GENN_INLINE void genn_taps_v6m(const struct genn_conv_v6m_s8 *p, const void *const *rows, int32_t ix0, int32_t item,
+/* Distances from base to the taps of the pixel whose first is at column ix0 of rows[0]; all lies in one arena. */
+GENN_INLINE void genn_taps_v6m(const struct genn_conv_v6m *p, const void *const *rows, int32_t ix0, int32_t item,
                                const void *padding, const void *base, int32_t *list)
 {
     for (int32_t ky = 0; ky < p->k_h; ky++) {
@@ -93,45 +95,81 @@ GENN_INLINE void genn_taps_v6m(const struct genn_conv_v6m_s8 *p, const void *con
     }
 }
 
-/* One output row; rows as for genn_conv_row_v6m_s8. */
-GENN_INLINE int8_t *genn_depthwise_row_v6m_s8(const struct genn_conv_v6m_s8 *p, const void *const *rows, const int8_t *w,
-                                              const int32_t *bias, const int16_t *mult, int32_t *best, int8_t *y)
+/* Sums of one output pixel in all channels, the largest of its pool's window. */
+GENN_INLINE void genn_depthwise_window_v6m(const struct genn_conv_v6m *p, const void *const *rows, int32_t x, const void *w,
+                                           int32_t *best, int32_t item)
 {
-    const int32_t c = p->in_c, taps = p->k_h * p->k_w, pixels = p->pool_h * p->pool_w;
+    const int32_t c = p->in_c, taps = p->k_h * p->k_w;
     const int32_t skip = (GENN_TAPS_UNROLL_V6M - taps % GENN_TAPS_UNROLL_V6M) % GENN_TAPS_UNROLL_V6M * GENN_TAP2_BYTES_V6M;
-    int32_t *const sums = pixels > 1 ? best + c + 1 : best, *const list = sums + c + 1;
+    int32_t *const sums = p->pool_h * p->pool_w > 1 ? best + c + 1 : best, *const list = sums + c + 1;
 
-    for (int32_t x = -p->pad_w; x < p->out_w * p->pool_w * p->stride_w - p->pad_w; x += p->pool_w * p->stride_w) {
-        for (int32_t py = 0; py < p->pool_h; py++)
-            for (int32_t px = 0; px < p->pool_w; px++) {
-                const int first = py + px == 0;
-                const struct genn_taps_v6m t = {list, list + taps, w, c, first ? best : sums, skip, best};
-                genn_taps_v6m(p, rows + py * p->stride_h, x + px * p->stride_w, 1, list + taps, best, list);
+    for (int32_t py = 0; py < p->pool_h; py++, rows += p->stride_h)
+        for (int32_t px = 0; px < p->pool_w; px++) {
+            const int first = py + px == 0;
+            const struct genn_taps_v6m t = {list, list + taps, w, c * item, first ? best : sums, skip, best};
+            genn_taps_v6m(p, rows, x + px * p->stride_w, item, list + taps, best, list);
+            if (item == 1)
                 genn_depthwise_sums_v6m_s8(&t);
-                for (int32_t i = 0; !first && i < c; i++)
-                    if (sums[i] > best[i])
-                        best[i] = sums[i];
-            }
-        for (int32_t i = 0; i < c; i++)
-            *y++ = (int8_t)genn_requantize(best[i] + bias[i], mult[i], p->shift, p->offset, p->lo, p->hi);
-    }
-    return y;
+            else
+                genn_depthwise_sums_v6m_s16(&t);
+            if (!first)
+                genn_largest_v6m(best, sums, c);
+        }
 }
 
-GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m_s8 *p, const int8_t *x, const int8_t *w,
-                                       const int32_t *bias, const int16_t *mult, int32_t *best, int8_t *y)
+/* One output row, its first output at y; rows as for genn_conv_row_v6m_s8. */
+GENN_INLINE void genn_depthwise_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
+                                           const struct genn_finish_v6m *f, int32_t *best, int8_t *y)
 {
-    const void *rows[GENN_CONV_ROWS_V6M];
-    int8_t *padding = (int8_t *)(best + (p->pool_h * p->pool_w > 1 ? 2 : 1) * (p->in_c + 1) + p->k_h * p->k_w);
-
-    for (int32_t i = 0; p->padded && i < p->in_c; i++) {
-        *padding++ = (int8_t)p->zero_point;
-        GENN_NO_LIBCALL;
+    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
+        genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
+        genn_finish_v6m_s8(f, best, 0, p->in_c, y);
     }
+}
+
+GENN_INLINE void genn_depthwise_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
+                                            const struct genn_finish_v6m *f, int32_t *best, int16_t *y)
+{
+    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
+        genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
+        genn_finish_v6m_s16(f, best, 0, p->in_c, y);
+    }
+}
+
+/* The vector of padding, behind sums and list. */
+GENN_INLINE void genn_padding_v6m(const struct genn_conv_v6m *p, int32_t *best, int32_t item)
+{
+    int32_t *const to = best + (p->pool_h * p->pool_w > 1 ? 2 : 1) * (p->in_c + 1) + p->k_h * p->k_w;
+
+    if (p->padded)
+        (void)genn_copy_v6m(to, 0, p->in_c, p->zero_point, item);
+}
+
+GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w, const int32_t *bias,
+                                       const int16_t *mult, int32_t *best, int8_t *y)
+{
+    const struct genn_finish_v6m f = {bias, mult, p->shift, p->offset, p->lo, p->hi};
+    const void *rows[GENN_CONV_ROWS_V6M];
+
+    genn_padding_v6m(p, best, 1);
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++) {
+        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->in_c) {
             genn_conv_rows_v6m(p, x, oy, 1, rows);
-            y = genn_depthwise_row_v6m_s8(p, rows, w, bias, mult, best, y);
+            genn_depthwise_row_v6m_s8(p, rows, w, &f, best, y);
+        }
+}
+
+GENN_KERNEL void genn_depthwise_v6m_s16(const struct genn_conv_v6m *p, const int16_t *x, const int16_t *w,
+                                        const int32_t *bias, int32_t *best, int16_t *y)
+{
+    const struct genn_finish_v6m f = {bias, 0, p->shift, 0, p->lo, p->hi};
+    const void *rows[GENN_CONV_ROWS_V6M];
+
+    genn_padding_v6m(p, best, 2);
+    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
+        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->in_c) {
+            genn_conv_rows_v6m(p, x, oy, 2, rows);
+            genn_depthwise_row_v6m_s16(p, rows, w, &f, best, y);
         }
 }
 

@@ -44,17 +44,37 @@ GENN_INLINE void genn_dot_plain_v6m_s8(const struct genn_patch_v6m *x, const int
     acc[3] = a3;
 }
 
-/* One row that is left over. */
-GENN_INLINE int32_t genn_dot1_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w)
+/* Rows that are left over: one, or two that share the loads of x. */
+GENN_KERNEL int32_t genn_dot1_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w)
 {
     int32_t acc = 0;
 
     for (int32_t i = 0; i < x->height; i++) {
-        const int8_t *xi = (const int8_t *)x->rows[i] + x->at;
-        for (int32_t k = 0; k < x->run; k++)
-            acc += (int32_t)*w++ * xi[k];
+        const int8_t *xi = (const int8_t *)x->rows[i] + x->at + x->run;
+        w += x->run;
+        for (int32_t k = -x->run; k != 0; k++)
+            acc += (int32_t)w[k] * xi[k];
     }
     return acc;
+}
+
+GENN_INLINE void genn_dot2_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w, int32_t *acc)
+{
+    const int8_t *w1 = w + x->height * x->run;
+    int32_t a0 = 0, a1 = 0;
+
+    for (int32_t i = 0; i < x->height; i++) {
+        const int8_t *xi = (const int8_t *)x->rows[i] + x->at + x->run;
+        w += x->run;
+        w1 += x->run;
+        for (int32_t k = -x->run; k != 0; k++) {
+            const int32_t v = xi[k];
+            a0 += w[k] * v;
+            a1 += w1[k] * v;
+        }
+    }
+    acc[0] = a0;
+    acc[1] = a1;
 }
 
 #if defined(__ARM_ARCH_6M__)
@@ -143,7 +163,7 @@ GENN_SHARED void genn_sums4_v6m_s8(const struct genn_patch_v6m *x, const int8_t 
     GENN_CALL_V6M(GENN_ENTER_V6M("3", "26") GENN_ROW_V6M GENN_LOOP4_S8_V6M GENN_NEXT_V6M GENN_LEAVE_V6M);
 }
 
-GENN_INLINE void genn_dot4_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w, int32_t *acc)
+GENN_KERNEL void genn_dot4_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w, int32_t *acc)
 {
     uint32_t s[7];
 
@@ -166,8 +186,8 @@ GENN_INLINE void genn_dot4_v6m_s8(const struct genn_patch_v6m *x, const int8_t *
 
 #endif
 
-/* The next group of `left` rows: their sums, and how many rows it has (flash: no groups of eight). */
-GENN_INLINE int32_t genn_dot_group_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w, int32_t left, int32_t *acc)
+/* The next group of `left` rows: their sums, and how many rows it has.  Where flash counts there are fewer kinds. */
+GENN_INLINE int32_t genn_group_v6m_s8(const struct genn_patch_v6m *x, const int8_t *w, int32_t left, int32_t *acc)
 {
 #if !defined(GENN_FLASH)
     if (left >= 8) {
@@ -179,6 +199,12 @@ GENN_INLINE int32_t genn_dot_group_v6m_s8(const struct genn_patch_v6m *x, const 
         genn_dot4_v6m_s8(x, w, acc);
         return 4;
     }
+#if !defined(GENN_FLASH)
+    if (left >= 2) {
+        genn_dot2_v6m_s8(x, w, acc);
+        return 2;
+    }
+#endif
     acc[0] = genn_dot1_v6m_s8(x, w);
     return 1;
 }

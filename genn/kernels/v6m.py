@@ -1,4 +1,7 @@
-"""int8 kernels for ARMv6-M (Cortex-M0, M0+): four weights a word, three multiplications (ckernels/genn_dot_v6m.h)."""
+"""Kernels for ARMv6-M (Cortex-M0, M0+): several weights in a word, several products of it modulo 2**32.
+
+int8: four weights a word, three products (ckernels/genn_dot_v6m.h); int16: two and two (ckernels/genn_dot_v6m_s16.h).
+"""
 
 from __future__ import annotations
 
@@ -7,129 +10,129 @@ from typing import Any
 
 import numpy as np
 
-from genn.ir import Graph, Node
+from genn.ir import NP_DTYPE, Graph, Node
 from genn.kernels.base import Goal, Kernel, register
-from genn.ops.base import Array, Call, Lowered, in_tensor, out_tensor, registry
+from genn.ops.base import CTYPE, Array, Call, Lowered, in_tensor, out_tensor, registry, suffix
 
 CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
-LIMIT = 1 << 23  # what a sum without its bias must stay below to be taken out of the packed sums
+LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 
 
-def sums_fit(w: np.ndarray) -> bool:
-    """True where no sum of int8 inputs times a row of ``w`` (O, K) can reach LIMIT; an int8 digit holds each weight."""
-    reach = int(np.abs(w).sum(axis=1).max(initial=0)) * 128
-    return reach < LIMIT and int(np.abs(w).max(initial=0)) <= 127
+def packs(node: Node, graph: Graph) -> bool:
+    """True where the packed sums of dense weights are exact.
 
-
-def pack_rows(w: np.ndarray, optimize: str) -> np.ndarray:
-    """Weights (O, K) as int8 in the order genn_dot_v6m.h reads.
-
-    Groups of eight rows (not where flash counts), then of four, are stored [tap][row] with 128 added; what is left row
-    by row as it is.
+    int8: no sum of inputs times a row, without its bias, reaches LIMIT, and every weight plus 128 is a byte.
+    int16: always, for sums that fit 32 bits; but a sum that is split has a meaning of its own.
     """
+    q = node.quant
+    if q["sparse"] or q.get("split"):
+        return False
+    if graph.scheme == "int16":
+        return True
+    magnitude = np.abs(q["w"])
+    return int(magnitude.sum(axis=1).max(initial=0)) * 128 < LIMIT and int(magnitude.max(initial=0)) <= 127
+
+
+def pack_rows(w: np.ndarray, scheme: str, optimize: str) -> Array:
+    """Weights (O, K) in the order the kernels read.
+
+    Groups of rows are stored [tap][row], what is left row by row.  int8: groups of eight, then four (only four where
+    flash counts), each weight plus 128.  int16: of six, then two (only two), every other weight, from the first on,
+    plus 32768: the low half of a word.
+    """
+    widths = {"int8": (8, 4), "int16": (6, 2)}[scheme][optimize == "flash" :]
+    dtype = NP_DTYPE[scheme]
+    unsigned = np.dtype(f"u{dtype.itemsize}")
     parts, o = [], 0
-    for width in (4,) if optimize == "flash" else (8, 4):
+    for width in widths:
         while len(w) - o >= width:
-            parts.append((w[o : o + width].T.ravel() + 128).astype(np.uint8))
+            group = w[o : o + width].T.copy()
+            if scheme == "int8":
+                group += 128
+            else:
+                group[:, 0::2] += 32768
+            parts.append(group.ravel().astype(unsigned).view(dtype))
             o += width
-    parts.append(w[o:].ravel().astype(np.int8).view(np.uint8))
-    return np.concatenate(parts).view(np.int8)
+    parts.append(w[o:].ravel().astype(dtype))
+    return Array(CTYPE[scheme], np.concatenate(parts))
 
 
 @register
 class LinearV6M(Kernel):
-    """Dense int8 linear."""
+    """Dense linear."""
 
-    name, op, schemes = "linear-v6m-s8", "linear", ("int8",)
+    name, op, schemes = "linear-v6m", "linear", ("int8", "int16")
     isas = ("armv6m",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        return not node.quant["sparse"] and sums_fit(node.quant["w"])
+        return packs(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["linear"].lower(node, graph)
-        call = replace(portable.calls[0], function="genn_linear_v6m_s8", struct="genn_linear_v6m_s8")
-        packed = Array("int8_t", pack_rows(node.quant["w"], goal.optimize))
+        function = f"genn_linear_v6m_{suffix(graph)}"
+        params = {k: v for k, v in portable.calls[0].params.items() if k not in ("split", "pre")}
+        call = replace(portable.calls[0], function=function, struct=function, params=params)
+        packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
         return Lowered("genn_linear_v6m.h", [call], packed, portable.consts)
 
 
 @register
 class ConvV6M(Kernel):
-    """Dense int8 convolution of one group, pointwise included, with its maximum pool."""
+    """Dense convolution of one group, pointwise included, with its maximum pool."""
 
-    name, op, schemes = "conv2d-v6m-s8", "conv2d", ("int8",)
+    name, op, schemes = "conv2d-v6m", "conv2d", ("int8", "int16")
     isas = ("armv6m",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        return plain_conv(node, graph) and sums_fit(node.quant["w"])
+        return node.attrs.groups == 1 and few_rows(node, graph) and packs(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
-        call = conv_call(portable.calls[0], "genn_conv_v6m_s8")
-        workspace = 4 * call.params["out_c"] + (taps_bytes(call) if gathers(call) else 0)
-        packed = Array("int8_t", pack_rows(node.quant["w"], goal.optimize))
+        call = conv_call(portable.calls[0], f"genn_conv_v6m_{suffix(graph)}")
+        p = call.params
+        taps = p["k_h"] * p["k_w"] * p["in_c"] * NP_DTYPE[graph.scheme].itemsize
+        workspace = 4 * p["out_c"] + (taps if p["padded"] or p["gather"] else 0)
+        packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
         return Lowered("genn_conv_v6m.h", [call], packed, portable.consts, workspace)
 
 
 @register
 class DepthwiseV6M(Kernel):
-    """int8 depthwise convolution with one output a channel, with its maximum pool."""
+    """Depthwise convolution with one output a channel, with its maximum pool."""
 
-    name, op, schemes = "depthwise-v6m-s8", "conv2d", ("int8",)
+    name, op, schemes = "depthwise-v6m", "conv2d", ("int8", "int16")
     isas = ("armv6m",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        return plain_depthwise(node, graph)
+        each = node.attrs.groups == in_tensor(node, graph).shape[3] == out_tensor(node, graph).shape[3]
+        return each and not node.quant["sparse"] and not node.quant.get("split") and few_rows(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
-        call = conv_call(portable.calls[0], "genn_depthwise_v6m_s8", "genn_conv_v6m_s8")
-        return Lowered("genn_depthwise_v6m.h", [call], portable.weights, portable.consts, depthwise_workspace(call))
+        call = conv_call(portable.calls[0], f"genn_depthwise_v6m_{suffix(graph)}")
+        p = call.params
+        words = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * (p["in_c"] + 1) + p["k_h"] * p["k_w"]
+        padding = p["in_c"] * NP_DTYPE[graph.scheme].itemsize if p["padded"] else 0
+        return Lowered("genn_depthwise_v6m.h", [call], portable.weights, portable.consts, 4 * words + padding)
 
 
-def rows_reached(attrs: Any, k_h: int) -> int:
-    """Input rows under one output row."""
-    return (attrs.pool[0] - 1) * attrs.stride[0] + (k_h - 1) * attrs.dilation[0] + 1
+def few_rows(node: Node, graph: Graph) -> bool:
+    """True where the input rows under one output row have room in the kernels' array of pointers."""
+    a, k_h = node.attrs, in_tensor(node, graph, 1).shape[1]
+    return bool((a.pool[0] - 1) * a.stride[0] + (k_h - 1) * a.dilation[0] + 1 <= CONV_ROWS)
 
 
-def plain_conv(node: Node, graph: Graph) -> bool:
-    """True for a dense convolution of one group whose output rows reach few enough input rows."""
-    k_h = in_tensor(node, graph, 1).shape[1]
-    one = node.attrs.groups == 1 and not node.quant["sparse"]
-    return one and rows_reached(node.attrs, k_h) <= CONV_ROWS
+def conv_call(portable: Call, function: str) -> Call:
+    """The call of a ``genn_*_v6m_*`` function with a ``struct genn_conv_v6m`` from the portable kernel's call.
 
-
-def plain_depthwise(node: Node, graph: Graph) -> bool:
-    """True where every channel is convolved with one filter of its own and output rows reach few enough input rows."""
-    c, k_h = in_tensor(node, graph).shape[3], in_tensor(node, graph, 1).shape[1]
-    each = node.attrs.groups == c == out_tensor(node, graph).shape[3] and not node.quant["sparse"]
-    return each and not node.quant.get("split") and rows_reached(node.attrs, k_h) <= CONV_ROWS
-
-
-def depthwise_workspace(call: Call, item: int = 1) -> int:
-    """Sums, with a pool twice; a word for each tap; a vector of padding."""
-    p = call.params
-    sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * (p["in_c"] + 1)
-    return int(4 * sums + 4 * p["k_h"] * p["k_w"] + (item * p["in_c"] if p["padded"] else 0))
-
-
-def conv_call(portable: Call, function: str, struct: str | None = None) -> Call:
-    """The call of ``genn_conv_v6m_*`` from the portable kernel's: ``gather`` says that taps cannot, or had better not,
-    be read in place: a row of them costs about 24 cycles a group of eight outputs, to gather one tap about five."""
-    p = dict(portable.params)
-    del p["groups"]
+    gather: taps cannot, or had better not, be read in place: each row of them costs about 24 cycles for each group of
+    outputs, while gathering costs about five a tap, once.
+    """
+    p: dict[str, Any] = {"zero_point": 0, "offset": 0, **portable.params}
+    for name in ("groups", "split", "pre"):
+        p.pop(name, None)
     run, groups = p["k_w"] * p["in_c"], -(-p["out_c"] // 8)
     scattered = p["dil_w"] > 1 or (p["dil_h"] > 1 and p["k_h"] > 1)
     p["gather"] = int(scattered or (p["k_h"] > 1 and 5 * run < 24 * groups))
     args = (*portable.args[:-1], "ws", "out0")
-    return replace(portable, function=function, struct=struct or function, params=p, args=args)
-
-
-def gathers(call: Call) -> bool:
-    """True where some pixel's taps are copied into the workspace."""
-    return bool(call.params["padded"] or call.params["gather"])
-
-
-def taps_bytes(call: Call, item: int = 1) -> int:
-    """Bytes of one pixel's taps."""
-    return int(call.params["k_h"] * call.params["k_w"] * call.params["in_c"] * item)
+    return replace(portable, function=function, struct="genn_conv_v6m", params=p, args=args)
