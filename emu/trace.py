@@ -107,8 +107,9 @@ def trace(
     names, starts, owners = _functions(machine)
     insns = _insns(machine)
     root = machine._address(machine.count) if machine.count else _ALL
+    # bare: where a block is translated anew for its counting hooks, Unicorn may lose the hook of an instruction
     again = Machine(machine.image, machine.core, machine.fpu, machine.timing, machine.regions, machine.banks,
-                    machine.count)
+                    machine.count, counting=False)
     costs = _division_costs(machine, insns)
     tracer = Tracer(again._engine, len(names), root, costs)
     _fill(tracer, machine, insns, starts, owners)
