@@ -60,7 +60,7 @@ GENN_INLINE void genn_upsample_bilinear_f32(const struct genn_upsample *p, const
         }
 }
 
-/* Between a and b, weight / 2**15 of the way; the result has 15 - shift bits more below the point (genn.numerics.blend). */
+/* Between a and b, weight / 2**15 of the way, with 15 - shift bits below the point (genn.numerics.blend). */
 GENN_INLINE int32_t genn_blend(int32_t a, int32_t b, int32_t weight, int32_t shift)
 {
     return (a * (32768 - weight) + b * weight + ((1 << shift) >> 1)) >> shift;
@@ -77,7 +77,8 @@ GENN_INLINE int32_t genn_blend(int32_t a, int32_t b, int32_t weight, int32_t shi
                 const TYPE *top = x + rows[3 * oy] * p->w * p->c, *bottom = x + rows[3 * oy + 1] * p->w * p->c;        \
                 const int32_t down = rows[3 * oy + 2];                                                                 \
                 for (int32_t ox = 0; ox < p->ow; ox++) {                                                               \
-                    const int32_t left = cols[3 * ox] * p->c, right = cols[3 * ox + 1] * p->c, over = cols[3 * ox + 2]; \
+                    const int32_t left = cols[3 * ox] * p->c, right = cols[3 * ox + 1] * p->c;                         \
+                    const int32_t over = cols[3 * ox + 2];                                                             \
                     for (int32_t ch = 0; ch < p->c; ch++) {                                                            \
                         const int32_t a = genn_blend(top[left + ch], top[right + ch], over, p->first);                 \
                         const int32_t b = genn_blend(bottom[left + ch], bottom[right + ch], over, p->first);           \

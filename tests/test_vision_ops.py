@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import genn
 from genn import numerics
-from genn.ops import registry, upsample
+from genn.errors import ModelError
+from genn.ops import registry, transposed, upsample
 
 SIZES = (1, 2, 3, 5, 8, 13, 31)
 OUTS = (1, 2, 3, 6, 7, 16, 33, 62, 100)
@@ -57,3 +59,26 @@ def test_a_blend_stays_between_its_ends_and_inside_32_bits() -> None:
         assert np.abs(exact).max() < 1 << 31
         assert np.all((np.minimum(a, b) <= y) & (y <= np.maximum(a, b)))
     assert np.array_equal(numerics.blend_weight(np.array([0.0, 0.25, 1.0])), [0, 8192, 32768])
+
+
+def test_the_table_of_a_transposed_convolution_holds_every_tap_once() -> None:
+    few = (1, 2, 3)
+    for size, taps, stride, dilation, pad in itertools.product((1, 2, 5), (1, 2, 3, 4), few, few, (-1, 0, 2)):
+        out = (size - 1) * stride + dilation * (taps - 1) + 1 - 2 * pad
+        if out < 1:
+            continue
+        axis = transposed.Axis(size, out, taps, stride, dilation, pad)
+        (step, back), found = axis.steps(), set()
+        for o, (tap, count, i) in enumerate(axis.table().tolist()):
+            found |= {(o, tap + n * step, i - n * back) for n in range(count)}
+        want = {(i * stride + k * dilation - pad, k, i) for i in range(size) for k in range(taps)}
+        assert found == {(o, k, i) for o, k, i in want if 0 <= o < out}, axis
+
+
+def test_int8_sums_that_would_overflow_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    layer = torch.nn.ConvTranspose2d(70000, 1, 1, bias=False)
+    layer.weight.data.fill_(1.0)[::2] = -1.0
+    x = np.abs(rng.standard_normal((1, 1, 70000, 1, 1))).astype(np.float32)
+    with pytest.raises(ModelError, match=r"70000 products an output do not fit 32 bits"):
+        genn.convert(layer, torch.ones(1, 70000, 1, 1), "int8", x)

@@ -140,7 +140,7 @@ def fold_affine(graph: Graph) -> bool:
     """conv2d or linear, then a factor or offset per output channel (batch normalization): one layer."""
     index = Index(graph)
     for node in graph.nodes:
-        if node.op not in ("conv2d", "linear") or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
+        if node.op not in ("conv2d", "conv_transpose2d", "linear") or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
             continue
         user = _only_into(graph, index, node)
         if (

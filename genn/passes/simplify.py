@@ -16,6 +16,7 @@ from genn.ops import registry
 from genn.passes.tools import (
     AXIS,
     BINARY,
+    CLAMPS,
     UNARY,
     Index,
     Perm,
@@ -116,7 +117,7 @@ def sink_transposes(graph: Graph) -> bool:
             continue
         moved = [x for x in node.inputs if graph[x].const is None]
         before = index.maker(moved[0], "transpose") if len(moved) == 1 else None
-        layer = index.maker(before.inputs[0], "conv2d", "linear", *BINARY, *UNARY) if before else None
+        layer = index.maker(before.inputs[0], *CLAMPS, *UNARY) if before else None
         if before is None or layer is None or index.single(moved[0]) is None:
             continue
         perm, out = before.attrs.perm, graph[node.outputs[0]].shape

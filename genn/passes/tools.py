@@ -19,7 +19,7 @@ BINARY = {"add", "sub", "mul"}
 AXIS = {"softmax", "log_softmax", "prelu"}
 # meaning does not depend on the order of the axes once their attributes are renamed; all inputs have the output's rank
 AGNOSTIC = UNARY | BINARY | AXIS | {"concat", "pad", "mean", "slice"}
-CLAMPS = {"linear", "conv2d", "add", "sub", "mul"}  # have lo and hi
+CLAMPS = {"linear", "conv2d", "conv_transpose2d", "add", "sub", "mul"}  # have lo and hi
 
 
 def attrs_of(op: str, *values: Any, **named: Any) -> Any:
