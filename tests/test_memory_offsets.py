@@ -1,0 +1,111 @@
+"""Offsets on random lifetimes: no two that meet touch, overlaps keep their distance, bounds hold, proofs agree."""
+
+from __future__ import annotations
+
+import os
+import random
+from itertools import pairwise, permutations
+
+import pytest
+
+from genn.memory import proof
+from genn.memory.offsets import Conflicts, Item, Offsets, Overlap, assign, place
+
+
+def random_items(rng: random.Random, n: int) -> tuple[list[Item], dict[tuple[int, int], Overlap]]:
+    items = []
+    for k in range(n):
+        first = rng.randint(-1, 12)
+        align = rng.choice((1, 1, 4))
+        items.append(Item(f"i{k}", align * rng.randint(0, 40), first, first + rng.choice((0, 1, 1, 2, 5)), align))
+    overlaps = {}
+    for a in range(n):
+        for b in range(n):
+            if a != b and items[a].last == items[b].first > items[a].first and rng.random() < 0.5:
+                exact = items[a].size == items[b].size and rng.random() < 0.5
+                overlaps[a, b] = Overlap(0 if exact else 4 * rng.randint(0, items[b].size // 4), exact)
+    return items, {k: v for k, v in overlaps.items() if (k[1], k[0]) not in overlaps}
+
+
+def sound(items: list[Item], overlaps: dict[tuple[int, int], Overlap], found: Offsets) -> None:
+    """Written without looking at the planner: every pair, every rule."""
+    for a, item in enumerate(items):
+        at = found.places[a]
+        assert at >= 0 and at % item.align == 0 and at + item.size <= found.arena
+        for b in range(a):
+            other, there = items[b], found.places[b]
+            together = item.first <= other.last and other.first <= item.last
+            touch = item.size and other.size and at < there + other.size and there < at + item.size
+            if not (together and touch):
+                continue
+            if (a, b) in overlaps:
+                pair, gap = overlaps[a, b], at - there
+            else:
+                assert (b, a) in overlaps, (item, at, other, there)
+                pair, gap = overlaps[b, a], there - at
+            assert gap == 0 if pair.exact else gap >= pair.distance, (item, at, other, there)
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.long)])
+def test_random_lifetimes(count: int) -> None:
+    for seed in range(int(os.environ.get("GENN_FUZZ_OFFSETS", count))):
+        rng = random.Random(seed)
+        items, overlaps = random_items(rng, rng.randint(1, 14))
+        found = assign(items, overlaps, seconds=0.01 if count < 10_000 else 0.0)
+        sound(items, overlaps, found)
+        assert found.bound <= found.arena
+
+
+def test_bound_is_no_higher_than_what_any_order_of_first_fit_reaches() -> None:
+    for seed in range(60):
+        rng = random.Random(seed)
+        items, overlaps = random_items(rng, rng.randint(2, 6))
+        conflicts = Conflicts(items, overlaps)
+        n = len(items)
+        best = min(place(conflicts, order, [False] * n, None)[1] for order in permutations(range(n)))
+        found = assign(items, overlaps, seconds=0.2)
+        assert found.bound <= best
+        if not overlaps:
+            assert found.arena <= best, seed
+
+
+def test_a_fragmenting_case_is_climbed() -> None:
+    """First fit by size leaves a gap; the bound is reachable."""
+    items = [Item("a", 4, 0, 1), Item("b", 3, 1, 2), Item("c", 4, 2, 3), Item("d", 3, 3, 4), Item("e", 1, 0, 4)]
+    found = assign(items, {}, seconds=1)
+    sound(items, {}, found)
+    assert found.arena == found.bound == 8
+
+
+def test_a_chain_of_overlaps_drifts_down() -> None:
+    """Each output starts 10 bytes in front of its input: the arena is the first buffer and all the distances."""
+    items = [Item(f"t{k}", 100, k, k + 1) for k in range(4)]
+    overlaps = {(a, b): Overlap(10) for a, b in pairwise(range(4))}
+    found = assign(items, overlaps, seconds=1)
+    sound(items, overlaps, found)
+    assert found.bound == 110
+    assert found.arena == 130
+
+
+def test_cp_sat_proves_and_improves() -> None:
+    pytest.importorskip("ortools")
+    proven = 0
+    for seed in range(25):
+        rng = random.Random(seed)
+        items, overlaps = random_items(rng, 9)
+        first = assign(items, overlaps, seconds=0.0)
+        found = proof.improve(items, overlaps, first, seconds=10)
+        sound(items, overlaps, found)
+        assert found.arena <= first.arena
+        assert found.bound >= first.bound
+        proven += bool(found.proof)
+        if found.proof:
+            assert found.arena == found.bound
+    assert proven or all(assign(*random_items(random.Random(s), 9), seconds=0.0).optimal for s in range(25))
+
+
+def test_without_ortools_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "available", lambda: False)
+    items = [Item("a", 4, 0, 1), Item("b", 3, 1, 2)]
+    found = Offsets([0, 4], 9, 7)
+    assert proof.improve(items, {}, found) is found

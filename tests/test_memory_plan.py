@@ -1,0 +1,76 @@
+"""Whole plans: each is replayed byte by byte, dead bytes poisoned, by a checker that knows nothing of the planner."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+
+import pytest
+
+from genn.errors import GennError
+from genn.memory import plan, reader
+from genn.memory.schedule import REDUCTIONS, Options
+from tests.memory_graphs import random_network
+
+QUICK = [
+    Options(),
+    Options(stream=False),
+    Options(overlap=False, stream=False),
+    Options(order=False),
+    Options(concat=False, inplace=False),
+    Options(fuse=False),
+]
+
+
+def planned(seed: int, options: Options) -> plan.MemoryPlan:
+    rng = random.Random(seed)
+    graph = reader.build(random_network(rng, rng.randint(2, 14)), "random")
+    return plan.make(graph, options, climb=0.05, prove=0)
+
+
+def test_random_networks() -> None:
+    streamed = 0
+    for seed in range(40):
+        for options in QUICK:
+            made = planned(seed, options)
+            assert plan.check(made) <= made.arena, (seed, options)
+            assert made.lower_bound <= made.arena
+            assert made.peak <= made.default_peak
+            streamed += any(s.streamed for s in made.steps())
+    assert streamed > 30
+
+
+@pytest.mark.long
+def test_many_random_networks() -> None:
+    for seed in range(int(os.environ.get("GENN_FUZZ_PLANS", "3000"))):
+        for options in QUICK:
+            made = planned(seed, options)
+            assert plan.check(made) <= made.arena, (seed, options)
+
+
+def test_every_combination_of_reductions_is_sound() -> None:
+    for flags in itertools.product((False, True), repeat=len(REDUCTIONS)):
+        options = Options(**dict(zip(REDUCTIONS, flags, strict=True)))
+        made = planned(7, options)
+        assert plan.check(made) <= made.arena, options
+
+
+def test_checker_finds_a_damaged_plan() -> None:
+    """Moving any buffer of a tight plan onto its neighbour is found."""
+    found = 0
+    for seed in range(12):
+        made = planned(seed, Options())
+        plan.check(made)
+        for k, item in enumerate(made.items):
+            at = made.offsets.places[k]
+            if not item.size or not at:
+                continue
+            made.offsets.places[k] = 0
+            try:
+                plan.check(made)
+            except GennError:
+                found += 1
+            made.offsets.places[k] = at
+        plan.check(made)
+    assert found > 20
