@@ -1,8 +1,21 @@
 """The operators: one class each; importing this package fills the registry."""
 
-from genn.ops import activation, conv, dense, elementwise, mean, mfcc, move, parts, pool, softmax, transposed, upsample
+from genn.ops import (
+    activation,
+    conv,
+    dense,
+    elementwise,
+    mean,
+    move,
+    parts,
+    pool,
+    smooth,
+    softmax,
+    transposed,
+    upsample,
+)
 from genn.ops.base import aten_table, registry
 
-FAMILIES = (activation, conv, dense, elementwise, mean, mfcc, move, parts, pool, softmax, transposed, upsample)
+FAMILIES = (activation, conv, dense, elementwise, mean, move, parts, pool, smooth, softmax, transposed, upsample)
 
 __all__ = ["FAMILIES", "aten_table", "registry"]

@@ -15,6 +15,7 @@ Shape = tuple[int, ...]
 
 # one value in, one value out, no axis
 UNARY = {"clamp", "leaky_relu", "hardswish", "hardsigmoid", "silu", "gelu", "sigmoid", "tanh", "copy"}
+UNARY |= {"elu", "softplus", "log_sigmoid", "mish"}
 BINARY = {"add", "sub", "mul"}
 AXIS = {"softmax", "log_softmax", "prelu"}
 # meaning does not depend on the order of the axes once their attributes are renamed; all inputs have the output's rank
