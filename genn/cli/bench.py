@@ -15,6 +15,38 @@ def bench() -> None:
     """Run a benchmark and print its table; each takes --json too."""
 
 
+@bench.command("suite")
+@click.option("--models", metavar="A,B", help="Of genn models; default is all.  A name brings its variants along.")
+@click.option("--schemes", default="float32,int16,int8", show_default=True, metavar="A,B")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; default all cores.")
+@click.option("--data", type=click.Path(path_type=Path), envvar="GENN_DATA", metavar="DIR",
+              help="Folder with test sets to measure accuracy on; without it the recorded figures are shown.")
+@json_option
+@csv_option
+@click.option("--html", "html_to", type=click.Path(path_type=Path, dir_okay=False), metavar="F",
+              help="Write one page with tables and plots.")
+def bench_suite(
+    models: str | None,
+    schemes: str,
+    jobs: int | None,
+    data: Path | None,
+    json_to: str | None,
+    csv_to: str | None,
+    html_to: Path | None,
+) -> None:
+    """Accuracy, size, cycles, RAM and flash of the suite's models beside published figures."""
+    from genn.atomic import atomic_write
+    from genn.bench.suite import NAMES
+    from genn.bench.suite import bench as measure
+    from genn.bench.suite_html import page
+    from genn.host import jobs_or_all
+
+    found = measure(models.split(",") if models else NAMES, schemes.split(","), jobs_or_all(jobs), data)
+    if html_to is not None:
+        atomic_write(html_to, page(found))
+    emit(found, json_to, csv_to)
+
+
 @bench.command("verify")
 @click.option("--models", default="mnist-mlp,mnist-cnn", show_default=True, help="Models, separated by commas.")
 @json_option
