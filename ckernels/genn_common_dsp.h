@@ -68,6 +68,21 @@ GENN_INLINE int32_t genn_smlawb(int32_t acc, int32_t mult, int32_t offset)
     return sum;
 }
 
+/* The low halves of two words, and the high ones; the first one's half comes first. */
+GENN_INLINE uint32_t genn_pkhbt(uint32_t first, uint32_t second)
+{
+    uint32_t pair;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(first), "r"(second));
+    return pair;
+}
+
+GENN_INLINE uint32_t genn_pkhtb(uint32_t second, uint32_t first)
+{
+    uint32_t pair;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(pair) : "r"(second), "r"(first));
+    return pair;
+}
+
 /* The larger of each of four int8. */
 GENN_INLINE uint32_t genn_max4(uint32_t a, uint32_t b)
 {

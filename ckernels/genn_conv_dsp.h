@@ -18,7 +18,7 @@
 #define GENN_CONV_ROWS_DSP 16 /* kernel rows at most */
 
 /* tile: pixels widened at once, even.  The workspace holds their columns, then, where a pool or an odd width needs it,
- * a line of output.  unroll: steps of the inner loop, 4 or 8. */
+ * a line of output.  unroll: steps of the inner loop, 1 to 32. */
 struct genn_conv_dsp_s8 {
     int32_t n, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups, pool_h,
         pool_w, padded, zero_point, shift, offset, lo, hi, tile, unroll;
@@ -195,7 +195,7 @@ GENN_INLINE void genn_conv_pixel_dsp_s8(const struct genn_conv_dsp_s8 *p, const 
  * those of the second, whose input lies `next` bytes further.  15 cycles for 16 products: four loads in a run 5, eight
  * SMLAD, two SXTB16. */
 #define GENN_CONV_STEP_S8                                                                                              \
-    "ldr r3, [r0, %[next]]\n"                                                                                          \
+    "ldr.w r3, [r0, %[next]]\n"                                                                                        \
     "ldr r2, [r0], #4\n"                                                                                               \
     "ldr lr, [r1, #4]\n"                                                                                               \
     "ldr r12, [r1], #8\n"                                                                                              \
@@ -225,11 +225,11 @@ GENN_INLINE void genn_conv_pixel_dsp_s8(const struct genn_conv_dsp_s8 *p, const 
     "smlabb r9, r12, r3, r9\n"                                                                                         \
     "smlatb r11, r12, r3, r11\n"
 
-/* Where the loop of `unroll` steps is entered. */
-#define GENN_CONV_ENTER_S8(steps)                                                                                      \
-    ".if (%c[taps] / 2) %% %c[unroll] == " steps "\n"                                                                  \
-    "b " steps "f\n"                                                                                                   \
-    ".endif\n"
+/* Steps of the loop, from which the first `unroll` are left; each has 56 bytes. */
+#define GENN_CONV_STEPS_S8(n) ".if %c[unroll] >= " n "\n" GENN_CONV_STEP_S8 ".endif\n"
+#define GENN_CONV_EIGHT_S8(a, b, c, d, e, f, g, h)                                                                     \
+    GENN_CONV_STEPS_S8(a) GENN_CONV_STEPS_S8(b) GENN_CONV_STEPS_S8(c) GENN_CONV_STEPS_S8(d) GENN_CONV_STEPS_S8(e)      \
+    GENN_CONV_STEPS_S8(f) GENN_CONV_STEPS_S8(g) GENN_CONV_STEPS_S8(h)
 
 /* The sums of rows A and B of one pair and pixel to saturated outputs: A still times 256, hence offset (r2) and shift. */
 #define GENN_CONV_FINISH_S8(a, b, mult)                                                                                \
@@ -250,8 +250,8 @@ GENN_INLINE void genn_conv_pixel_dsp_s8(const struct genn_conv_dsp_s8 *p, const 
     "ssub8 r2, lr, " y "\n"                                                                                            \
     "sel " y ", " y ", lr\n"
 
-/* All fours of outputs of `pairs` (at least one) pairs of pixels.  On the stack: 0 end of the fours' weights, 4 c and 8 y
- * as they advance, 12 x, 16 offset, 20 end of y, 24 pairs left, 28 w, 32 c.  About 60 cycles a four besides its steps. */
+/* All fours of outputs of `pairs` (at least one) pairs of pixels.  On the stack: 0 end of the whole steps' input, 4 c and
+ * 8 y as they advance, 12 x, 16 offset, 20 end of y, 24 pairs left, 28 w, 32 c.  About 55 cycles a four besides its steps. */
 GENN_INLINE void genn_conv_fours_dsp_s8(const struct genn_conv_dsp_s8 *p, const int16_t *x, const int8_t *w,
                                         const int32_t *c, int32_t pairs, int8_t *y)
 {
@@ -274,6 +274,9 @@ GENN_INLINE void genn_conv_fours_dsp_s8(const struct genn_conv_dsp_s8 *p, const 
                      "strd r2, r3, [sp, #4]\n"
                      "str r0, [sp, #12]\n"
                      "str lr, [sp, #20]\n"
+                     "movw lr, #%c[taps] / 2 * 4\n"
+                     "add lr, lr, r0\n"
+                     "str lr, [sp]\n"
                      "8:\n"
                      "ldm r2!, {r4-r7}\n"
                      "str r2, [sp, #4]\n"
@@ -282,26 +285,20 @@ GENN_INLINE void genn_conv_fours_dsp_s8(const struct genn_conv_dsp_s8 *p, const 
                      "mov r10, r6\n"
                      "mov r11, r7\n"
                      ".if %c[taps] >= 2\n"
-                     "movw lr, #%c[taps] / 2 * 8\n"
-                     "add lr, lr, r1\n"
-                     "str lr, [sp]\n"
-                     GENN_CONV_ENTER_S8("1") GENN_CONV_ENTER_S8("2") GENN_CONV_ENTER_S8("3")
-                     ".if %c[unroll] == 8\n"
-                     GENN_CONV_ENTER_S8("4") GENN_CONV_ENTER_S8("5") GENN_CONV_ENTER_S8("6") GENN_CONV_ENTER_S8("7")
-                     "0:\n" GENN_CONV_STEP_S8
-                     "7:\n" GENN_CONV_STEP_S8
-                     "6:\n" GENN_CONV_STEP_S8
-                     "5:\n" GENN_CONV_STEP_S8
-                     ".else\n"
-                     "0:\n"
+                     ".if %c[taps] / 2 %% %c[unroll]\n"
+                     "b 7f - %c[taps] / 2 %% %c[unroll] * 56\n"
                      ".endif\n"
-                     "4:\n" GENN_CONV_STEP_S8
-                     "3:\n" GENN_CONV_STEP_S8
-                     "2:\n" GENN_CONV_STEP_S8
-                     "1:\n" GENN_CONV_STEP_S8
+                     "6:\n"
+                     GENN_CONV_EIGHT_S8("32", "31", "30", "29", "28", "27", "26", "25")
+                     GENN_CONV_EIGHT_S8("24", "23", "22", "21", "20", "19", "18", "17")
+                     GENN_CONV_EIGHT_S8("16", "15", "14", "13", "12", "11", "10", "9")
+                     GENN_CONV_EIGHT_S8("8", "7", "6", "5", "4", "3", "2", "1")
+                     "7:\n"
+                     ".if %c[taps] / 2 > %c[unroll]\n"
                      "ldr r2, [sp]\n"
-                     "cmp r1, r2\n"
-                     "bne 0b\n"
+                     "cmp r0, r2\n"
+                     "bne 6b\n"
+                     ".endif\n"
                      ".endif\n"
                      ".if %c[taps] %% 2\n" GENN_CONV_ODD_S8 ".endif\n"
                      "ldr r2, [sp, #4]\n"

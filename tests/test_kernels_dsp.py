@@ -62,18 +62,47 @@ def conv_cases() -> list[tuple[nn.Module, tuple[int, ...]]]:
     ]
 
 
-CASES = {"linear": linear_cases, "conv2d": conv_cases}
+def depthwise_cases() -> list[tuple[nn.Module, tuple[int, ...]]]:
+    def dw(c: int, k: int | tuple[int, int] = 3, **options) -> nn.Conv2d:
+        return nn.Conv2d(c, c, k, groups=c, **options)
+
+    return [
+        (dw(8, padding=1), (1, 8, 5, 5)),  # odd rows and pixels
+        (dw(6, padding=1), (1, 6, 4, 6)),
+        (dw(4), (1, 4, 3, 3)),
+        (dw(4), (1, 4, 4, 3)),
+        (dw(7, padding=(0, 1)), (1, 7, 6, 2)),
+        (dw(5, padding=(1, 0)), (1, 5, 2, 4)),
+        (dw(12, stride=2, padding=1), (1, 12, 9, 7)),
+        (dw(4, stride=(1, 2)), (1, 4, 5, 8)),
+        (dw(9, padding=2, dilation=2), (1, 9, 5, 6)),
+        (dw(4, padding=3), (1, 4, 2, 2)),
+        (dw(5, (4, 2), padding=(1, 1)), (1, 5, 6, 5)),
+        (dw(8, 5, padding=2), (1, 8, 6, 7)),
+        (dw(3, (1, 7), stride=(1, 2)), (1, 3, 2, 15)),
+        (nn.Conv1d(4, 4, 3, groups=4, padding=1), (1, 4, 9)),
+        (nn.Sequential(dw(4, padding=1), nn.Hardtanh(-0.3, 0.4)), (1, 4, 5, 5)),
+        (constant(dw(4, padding=1), 0.2, 1.0), (1, 4, 5, 4)),
+    ]
 
 
-def subjects(op: str) -> list[Subject]:
-    """The registry's samples of an operator and those above."""
+CASES = {
+    "linear-dsp-s8": linear_cases,
+    "conv2d-dsp-s8": conv_cases,
+    "conv2d-depthwise-dsp-s8": depthwise_cases,
+}
+
+
+def subjects(name: str) -> list[Subject]:
+    """The registry's samples of a kernel's operator, and those above."""
 
     def make() -> list[Subject]:
         torch.manual_seed(11)
-        cases = [(c.module, c.shapes[0]) for c in registry[op].samples(np.random.default_rng(11)) if len(c.shapes) == 1]
-        return [subject(m, [s], f"{m} {s}", i) for i, (m, s) in enumerate([*cases, *CASES[op]()])]
+        samples = registry[kernels[name].op].samples(np.random.default_rng(11))
+        cases = [(c.module, c.shapes[0]) for c in samples if len(c.shapes) == 1]
+        return [subject(m, [s], f"{m} {s}", i) for i, (m, s) in enumerate([*cases, *CASES[name]()])]
 
-    return once(f"kernels-dsp-{op}", make)
+    return once(f"kernels-{name}", make)
 
 
 def extreme_inputs(s: Subject, model) -> dict[str, np.ndarray]:
@@ -93,8 +122,8 @@ def test_exact(name, tmp_path):
     kernel = kernels[name]
     scheme = kernel.schemes[0]
     models, stored = [], []
-    for i, s in enumerate(subjects(kernel.op)):
-        for optimize in ("time", "flash") if i % 4 else ("time", "balanced", "flash"):
+    for i, s in enumerate(subjects(name)):
+        for optimize in ("time", "flash" if i % 2 else "balanced"):
             model = s.model(scheme, f"m{i}{optimize}", target=TARGET, kernel=name, optimize=optimize, sparse="never")
             if all(layer.kernel == "portable" for layer in model.project.layers):
                 continue
@@ -109,7 +138,7 @@ def test_exact(name, tmp_path):
 
 def test_sums_that_exceed_24_bits_are_centered_or_cut():
     """450 weights of -127 and a large bias reach further than 23 bits to one side; 1200 further than 24 bits."""
-    models = [s.model("int8", "net", target=TARGET, sparse="never") for s in subjects("linear")[-2:]]
+    models = [s.model("int8", "net", target=TARGET, sparse="never") for s in subjects("linear-dsp-s8")[-2:]]
     wide, shifted = (dsp_pack.columns_exact(m.graph.nodes[-1], m.graph, 4) for m in models)
     assert wide[0] < 1200 and shifted[0] == 450 and shifted[1] != 0
 

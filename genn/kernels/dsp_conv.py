@@ -16,6 +16,7 @@ ROWS = 16  # GENN_CONV_ROWS_DSP
 REACH = 4095  # of an address's immediate offset
 SHIFTS = range(1, 15)  # 256 times a sum and the offset meet below 2**31 before the shift
 TILE_BYTES = 2048  # of widened columns, unless two pixels need more
+UNROLL = {"time": 32, "balanced": 4, "flash": 1}  # steps (two taps) of the inner loop
 ORDER = (0, 2, 1, 3)  # of four channels in a column, and of the four taps in a word of a single row
 
 
@@ -105,9 +106,9 @@ class ConvDspS8(Kernel):
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
-        params, workspace = geometry(dict(portable.calls[0].params), 1)
-        params["unroll"] = 8 if goal.optimize == "time" else 4
         q, groups = node.quant, node.attrs.groups
+        params, workspace = geometry(dict(portable.calls[0].params), 1)
+        params["unroll"] = max(1, min(q["w"].shape[1] // 2, UNROLL[goal.optimize]))
         w = columns_order(q["w"], in_tensor(node, graph, 1).shape[1:])
         parts = np.split(np.arange(len(w)), groups)
         call = replace(
