@@ -1,4 +1,4 @@
-"""int8 depthwise convolution for cores with the DSP instructions: columns of a channel (ckernels/genn_depthwise_dsp.h)."""
+"""int8 depthwise convolution for cores with the DSP instructions, by columns (ckernels/genn_depthwise_dsp.h)."""
 
 from __future__ import annotations
 
