@@ -1,6 +1,6 @@
 # make demo    a network from PyTorch to C, to the host, to Thumb firmware, onto the scales
 # make test    ruff, mypy and the tests
-# make bench   one benchmark: make bench NAME=verify
+# make bench   a part of the benchmark suite, within a minute; NAME=suite for all of it, NAME=verify for another one
 # make lint    ruff and mypy alone
 # make clean   remove what was built; the virtual environment goes too
 #
@@ -10,7 +10,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-NAME ?= verify
+NAME ?= suite --models mnist-mlp,mnist-cnn
 TORCH := 2.13.0
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -104,9 +105,25 @@ _READERS = {"mnist": _mnist, "har": _har, "keywords": _keywords, "mitdb": _mitdb
 
 @cache
 def recorded() -> dict[tuple[str, str], dict[str, Any]]:
-    """Accuracies measured earlier, by model and scheme: the rows of the suite's own table, each with ``how``."""
+    """Accuracies measured earlier, by model and scheme: the rows of the suite's own table, each with ``how``.
+
+    Only those that were measured with the weights and calibration samples that are shipped.
+    """
     try:
         document = json.loads(catalog.ACCURACY.read_text("utf-8"))
     except OSError:
         return {}
-    return {(row["model"], row["scheme"]): row | {"how": document["command"]} for row in document["rows"]}
+    return {(row["model"], row["scheme"]): row | {"how": document["command"]} for row in document["rows"]
+            if row["made_of"] == _made_of(row["model"])}
+
+
+@cache
+def _made_of(name: str) -> str:
+    """SHA-256 of the model's weights and of its data set's samples."""
+    known = suite.MODELS.get(name)
+    if known is None:
+        return ""
+    digest = hashlib.sha256()
+    for file in (known.weights, known.dataset.file):
+        digest.update((suite.DATA / file).read_bytes())
+    return digest.hexdigest()
