@@ -2,7 +2,7 @@
  *
  * One function makes one output row from pointers to the input rows under it, which may lie anywhere.  Where all taps of a
  * pixel lie inside the input they are read in place, one run of bytes a row; else (and where the converter found the runs too
- * short) they are gathered first.  Workspace: the largest sums of the pool's window (out_c words), then the gathered taps.
+ * short) they are gathered first.  Workspace: a pixel's sums (out_c words), with a pool twice, then the gathered taps.
  * `item` is the bytes of an input: 1 or 2, known where these functions are inlined.
  */
 #ifndef GENN_CONV_V6M_H
@@ -15,7 +15,7 @@
 /* groups is 1, or for depthwise in_c.  padded: some tap may fall outside; gather: every pixel's taps are gathered. */
 struct genn_conv_v6m {
     int32_t n, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
-    int32_t pool_h, pool_w, padded, gather, zero_point, shift, offset, lo, hi;
+    int32_t pool_h, pool_w, padded, gather, zero_point, offset, lo, hi, shift;
 };
 
 /* Pointers to the input rows under output row oy, 0 where there is only padding. */
@@ -60,88 +60,80 @@ GENN_INLINE void genn_gather_v6m(const struct genn_conv_v6m *p, const void *cons
     }
 }
 
-/* Sums of one pixel for all outputs: stored, or, behind the first of a pool's window, merged into the largest. */
-GENN_INLINE void genn_conv_pixel_v6m(const struct genn_conv_v6m *p, const struct genn_patch_v6m *x, const void *w,
-                                     int32_t *best, int first, int32_t item)
-{
-    const int32_t taps = p->k_h * p->k_w * p->in_c;
-    const uint32_t sx = item == 1 ? 0u : genn_sum_v6m_s16(x);
-    int32_t acc[8];
-
-    for (int32_t o = 0, at = 0, n; o < p->out_c; o += n, at += n * taps) {
-        int32_t *const sums = first ? best + o : acc;
-        if (item == 1)
-            n = genn_group_v6m_s8(x, (const int8_t *)w + at, p->out_c - o, sums);
-        else
-            n = genn_group_v6m_s16(x, (const int16_t *)w + at, p->out_c - o, sx, sums);
-        if (!first)
-            genn_largest_v6m(best + o, acc, n);
-    }
-}
-
 /* Sums of one output pixel, the largest of its pool's window; rows: those under its output row, x: its first column. */
 GENN_INLINE void genn_conv_window_v6m(const struct genn_conv_v6m *p, const void *const *rows, int32_t x, const void *w,
                                       int32_t *best, int32_t item)
 {
-    const int32_t run = p->k_w * p->in_c * item;
-    void *const taps = best + p->out_c;
-    const void *const gathered = taps;
+    const int32_t run = p->k_w * p->in_c * item, taps = p->k_h * p->k_w * p->in_c;
+    int32_t *const acc = p->pool_h * p->pool_w > 1 ? best + p->out_c : best;
+    void *const column = acc + p->out_c;
+    const void *const gathered = column;
 
     for (int32_t py = 0; py < p->pool_h; py++, rows += p->stride_h)
         for (int32_t px = 0; px < p->pool_w; px++) {
             const int32_t ix0 = x + px * p->stride_w;
             const int inside = !p->padded || (ix0 >= 0 && ix0 + p->k_w <= p->in_w && rows[0] && rows[p->k_h - 1]);
-            struct genn_patch_v6m patch = {rows, p->k_h, ix0 * p->in_c * item, run};
+            const int first = py + px == 0;
+            struct genn_patch_v6m patch = {rows, p->k_h, ix0 * p->in_c * item, run, 0};
             if (p->gather || !inside) {
-                genn_gather_v6m(p, rows, ix0, taps, item);
-                patch = (struct genn_patch_v6m){&gathered, 1, 0, p->k_h * run};
+                genn_gather_v6m(p, rows, ix0, column, item);
+                patch = (struct genn_patch_v6m){&gathered, 1, 0, taps * item, 0};
             }
-            genn_conv_pixel_v6m(p, &patch, w, best, py + px == 0, item);
+            if (item == 1) {
+                genn_dot_v6m_s8(&patch, w, p->out_c, taps, first ? best : acc);
+            } else {
+                patch.offset = genn_offset_v6m_s16(&patch);
+                genn_dot_v6m_s16(&patch, w, p->out_c, taps, first ? best : acc);
+            }
+            if (!first)
+                genn_largest_v6m(best, acc, p->out_c);
         }
 }
 
 /* One output row, its first output at y. */
 GENN_INLINE void genn_conv_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
-                                      const struct genn_finish_v6m *f, int32_t *best, int8_t *y)
+                                      const int32_t *bias, const int16_t *mult, int32_t *best, int8_t *y)
 {
+    const struct genn_finish_v6m f = {p->offset, p->lo, p->hi, p->shift};
+
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
         genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
-        genn_finish_v6m_s8(f, best, 0, p->out_c, y);
+        genn_finish_v6m_s8(&f, best, bias, mult, p->out_c, y);
     }
 }
 
 GENN_INLINE void genn_conv_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
-                                       const struct genn_finish_v6m *f, int32_t *best, int16_t *y)
+                                       const int32_t *bias, int32_t *best, int16_t *y)
 {
+    const struct genn_finish_v6m f = {0, p->lo, p->hi, p->shift};
+
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
         genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
-        genn_finish_v6m_s16(f, best, 0, p->out_c, y);
+        genn_finish_v6m_s16(&f, best, bias, p->out_c, y);
     }
 }
 
 GENN_KERNEL void genn_conv_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w, const int32_t *bias,
                                   const int16_t *mult, int32_t *best, int8_t *y)
 {
-    const struct genn_finish_v6m f = {bias, mult, p->shift, p->offset, p->lo, p->hi};
     const void *rows[GENN_CONV_ROWS_V6M];
 
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
         for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c) {
             genn_conv_rows_v6m(p, x, oy, 1, rows);
-            genn_conv_row_v6m_s8(p, rows, w, &f, best, y);
+            genn_conv_row_v6m_s8(p, rows, w, bias, mult, best, y);
         }
 }
 
 GENN_KERNEL void genn_conv_v6m_s16(const struct genn_conv_v6m *p, const int16_t *x, const int16_t *w, const int32_t *bias,
                                    int32_t *best, int16_t *y)
 {
-    const struct genn_finish_v6m f = {bias, 0, p->shift, 0, p->lo, p->hi};
     const void *rows[GENN_CONV_ROWS_V6M];
 
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
         for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c) {
             genn_conv_rows_v6m(p, x, oy, 2, rows);
-            genn_conv_row_v6m_s16(p, rows, w, &f, best, y);
+            genn_conv_row_v6m_s16(p, rows, w, bias, best, y);
         }
 }
 

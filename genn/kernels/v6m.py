@@ -69,9 +69,11 @@ class LinearV6M(Kernel):
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["linear"].lower(node, graph)
+        params = {"offset": 0, **portable.calls[0].params}
+        for name in ("split", "pre"):
+            params.pop(name, None)
         function = f"genn_linear_v6m_{suffix(graph)}"
-        params = {k: v for k, v in portable.calls[0].params.items() if k not in ("split", "pre")}
-        call = replace(portable.calls[0], function=function, struct=function, params=params)
+        call = replace(portable.calls[0], function=function, struct="genn_linear_v6m", params=params)
         packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
         return Lowered("genn_linear_v6m.h", [call], packed, portable.consts)
 
@@ -91,7 +93,8 @@ class ConvV6M(Kernel):
         call = conv_call(portable.calls[0], f"genn_conv_v6m_{suffix(graph)}")
         p = call.params
         taps = p["k_h"] * p["k_w"] * p["in_c"] * NP_DTYPE[graph.scheme].itemsize
-        workspace = 4 * p["out_c"] + (taps if p["padded"] or p["gather"] else 0)
+        sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * p["out_c"]
+        workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
         packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
         return Lowered("genn_conv_v6m.h", [call], packed, portable.consts, workspace)
 
