@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -134,11 +135,12 @@ def _pool(processes: int) -> Iterator[Any]:
 
 
 def _prepare() -> None:
-    """In a new process: one thread each, and Ctrl-C is for the one that waits."""
+    """In a new process: one thread; Ctrl-C is for the process that waits, and who is ended clears up."""
     import torch
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------
