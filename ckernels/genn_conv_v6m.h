@@ -15,7 +15,7 @@
 /* groups is 1, or for depthwise in_c.  padded: some tap may fall outside; gather: every pixel's taps are gathered. */
 struct genn_conv_v6m {
     int32_t n, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
-    int32_t pool_h, pool_w, padded, gather, zero_point, offset, lo, hi, shift;
+    int32_t pool_h, pool_w, padded, gather, zero_point, narrow, offset, lo, hi, shift;
 };
 
 /* Pointers to the input rows under output row oy, 0 where there is only padding. */
@@ -92,20 +92,20 @@ GENN_INLINE void genn_conv_window_v6m(const struct genn_conv_v6m *p, const void 
 
 /* One output row, its first output at y. */
 GENN_INLINE void genn_conv_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
-                                      const int32_t *bias, const int16_t *mult, int32_t *best, int8_t *y)
+                                      const uint32_t *constants, int32_t *best, int8_t *y)
 {
-    const struct genn_finish_v6m f = {p->offset, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {p->narrow, p->offset, p->lo, p->hi, p->shift};
 
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
         genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
-        genn_finish_v6m_s8(&f, best, bias, mult, p->out_c, y);
+        genn_finish_v6m_s8(&f, best, constants, p->out_c, y);
     }
 }
 
 GENN_INLINE void genn_conv_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
                                        const int32_t *bias, int32_t *best, int16_t *y)
 {
-    const struct genn_finish_v6m f = {0, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {0, 0, p->lo, p->hi, p->shift};
 
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
         genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
@@ -113,15 +113,15 @@ GENN_INLINE void genn_conv_row_v6m_s16(const struct genn_conv_v6m *p, const void
     }
 }
 
-GENN_KERNEL void genn_conv_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w, const int32_t *bias,
-                                  const int16_t *mult, int32_t *best, int8_t *y)
+GENN_KERNEL void genn_conv_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
+                                  const uint32_t *constants, int32_t *best, int8_t *y)
 {
     const void *rows[GENN_CONV_ROWS_V6M];
 
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
         for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c) {
             genn_conv_rows_v6m(p, x, oy, 1, rows);
-            genn_conv_row_v6m_s8(p, rows, w, bias, mult, best, y);
+            genn_conv_row_v6m_s8(p, rows, w, constants, best, y);
         }
 }
 

@@ -119,20 +119,20 @@ GENN_INLINE void genn_depthwise_window_v6m(const struct genn_conv_v6m *p, const 
 
 /* One output row, its first output at y; rows as for genn_conv_row_v6m_s8. */
 GENN_INLINE void genn_depthwise_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
-                                           const int32_t *bias, const int16_t *mult, int32_t *best, int8_t *y)
+                                           const uint32_t *constants, int32_t *best, int8_t *y)
 {
-    const struct genn_finish_v6m f = {p->offset, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {p->narrow, p->offset, p->lo, p->hi, p->shift};
 
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
         genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
-        genn_finish_v6m_s8(&f, best, bias, mult, p->in_c, y);
+        genn_finish_v6m_s8(&f, best, constants, p->in_c, y);
     }
 }
 
 GENN_INLINE void genn_depthwise_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
                                             const int32_t *bias, int32_t *best, int16_t *y)
 {
-    const struct genn_finish_v6m f = {0, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {0, 0, p->lo, p->hi, p->shift};
 
     for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
         genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
@@ -149,8 +149,8 @@ GENN_INLINE void genn_padding_v6m(const struct genn_conv_v6m *p, int32_t *best, 
         (void)genn_copy_v6m(to, 0, p->in_c, p->zero_point, item);
 }
 
-GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w, const int32_t *bias,
-                                       const int16_t *mult, int32_t *best, int8_t *y)
+GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
+                                       const uint32_t *constants, int32_t *best, int8_t *y)
 {
     const void *rows[GENN_CONV_ROWS_V6M];
 
@@ -158,7 +158,7 @@ GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m *p, const int8
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
         for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->in_c) {
             genn_conv_rows_v6m(p, x, oy, 1, rows);
-            genn_depthwise_row_v6m_s8(p, rows, w, bias, mult, best, y);
+            genn_depthwise_row_v6m_s8(p, rows, w, constants, best, y);
         }
 }
 

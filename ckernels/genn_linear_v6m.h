@@ -5,13 +5,13 @@
 #include "genn_finish_v6m.h"
 
 struct genn_linear_v6m {
-    int32_t rows, in, out, offset, lo, hi, shift;
+    int32_t rows, in, out, narrow, offset, lo, hi, shift;
 };
 
-GENN_KERNEL void genn_linear_v6m_s8(const struct genn_linear_v6m *p, const int8_t *x, const int8_t *w, const int32_t *bias,
-                                    const int16_t *mult, int8_t *y)
+GENN_KERNEL void genn_linear_v6m_s8(const struct genn_linear_v6m *p, const int8_t *x, const int8_t *w,
+                                    const uint32_t *constants, int8_t *y)
 {
-    const struct genn_finish_v6m f = {p->offset, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {p->narrow, p->offset, p->lo, p->hi, p->shift};
 
     for (int32_t r = 0; r < p->rows; r++, x += p->in, y += p->out) {
         const void *row = x;
@@ -19,11 +19,11 @@ GENN_KERNEL void genn_linear_v6m_s8(const struct genn_linear_v6m *p, const int8_
         int32_t acc[8], o = 0;
         for (; o + 8 <= p->out; o += 8) {
             genn_dot_v6m_s8(&patch, w + o * p->in, 8, p->in, acc);
-            genn_finish_v6m_s8(&f, acc, bias + o, mult + o, 8, y + o);
+            genn_finish_v6m_s8(&f, acc, constants + o, 8, y + o);
         }
         if (o < p->out) {
             genn_dot_v6m_s8(&patch, w + o * p->in, p->out - o, p->in, acc);
-            genn_finish_v6m_s8(&f, acc, bias + o, mult + o, p->out - o, y + o);
+            genn_finish_v6m_s8(&f, acc, constants + o, p->out - o, y + o);
         }
     }
 }
@@ -31,7 +31,7 @@ GENN_KERNEL void genn_linear_v6m_s8(const struct genn_linear_v6m *p, const int8_
 GENN_KERNEL void genn_linear_v6m_s16(const struct genn_linear_v6m *p, const int16_t *x, const int16_t *w,
                                      const int32_t *bias, int16_t *y)
 {
-    const struct genn_finish_v6m f = {0, p->lo, p->hi, p->shift};
+    const struct genn_finish_v6m f = {0, 0, p->lo, p->hi, p->shift};
 
     for (int32_t r = 0; r < p->rows; r++, x += p->in, y += p->out) {
         const void *row = x;

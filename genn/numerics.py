@@ -22,6 +22,8 @@ from genn.errors import GennError
 
 INT32_MAX = (1 << 31) - 1
 MULT_BITS = 15  # multipliers are positive int16
+NARROW_BITS = 17  # of an int8 layer's biases: with a 15-bit multiplier, one word an output
+NARROW_ERROR = 1 / 16  # of an output step: what rounding a bias may cost
 MAX_SHIFT = 22  # (128 << 22) + rounding + any product stays inside int32
 BLEND_BITS = 15  # the two weights of an interpolation add up to 1 << BLEND_BITS
 
@@ -77,6 +79,20 @@ def blend(a: np.ndarray, b: np.ndarray, weight: np.ndarray, shift: int) -> np.nd
     fits int32.
     """
     return (a * ((1 << BLEND_BITS) - weight) + b * weight + ((1 << shift) >> 1)) >> shift
+
+
+def narrow_bias(bias: np.ndarray, factor: float) -> tuple[np.ndarray, int | None]:
+    """int8 biases rounded to NARROW_BITS-bit multiples of a power of two, and its exponent.
+
+    factor: the largest real scale from accumulators to outputs.  Where a bias would move an output by more than
+    NARROW_ERROR of a step, they stay as they are and the exponent is None.
+    """
+    shift = max(0, int(np.abs(bias).max(initial=0)).bit_length() - (NARROW_BITS - 1))
+    half = (1 << shift) >> 1
+    rounded = np.minimum((bias + half) >> shift, (1 << (NARROW_BITS - 1)) - 1) << shift
+    if float(np.abs(rounded - bias).max(initial=0)) * factor > NARROW_ERROR:
+        return bias, None
+    return rounded, shift
 
 
 def accumulator_bound(weights: np.ndarray, bias: np.ndarray, xmin: int, xmax: int) -> int:

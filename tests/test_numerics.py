@@ -112,3 +112,22 @@ def test_c_requantizes_as_numpy_does(tmp_path: Path) -> None:
             y.ctypes.data_as(ctypes.c_void_p),
         )
         assert np.array_equal(y, numerics.requantize(acc, r.mult, r.shift, r.offset, -128, 127))
+
+
+@given(st.lists(st.integers(-(2**28), 2**28), min_size=1, max_size=9), st.floats(1e-7, 0.4))
+def test_narrow_biases_move_no_output_by_more_than_they_may(bias: list[int], factor: float) -> None:
+    wide = np.array(bias, np.int64)
+    rounded, shift = numerics.narrow_bias(wide, factor)
+    if shift is None:
+        assert np.array_equal(rounded, wide)
+        return
+    assert np.abs(rounded - wide).max() * factor <= numerics.NARROW_ERROR
+    assert np.array_equal(rounded >> shift << shift, rounded)
+    assert np.abs(rounded >> shift).max() <= 1 << (numerics.NARROW_BITS - 1)
+
+
+def test_biases_of_17_bits_stay_as_they_are() -> None:
+    bias = np.array([65535, -65535, 0, 5])
+    rounded, shift = numerics.narrow_bias(bias, 0.4)
+    assert shift == 0
+    assert np.array_equal(rounded, bias)

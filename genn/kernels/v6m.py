@@ -5,32 +5,47 @@ int8: four weights a word, three products (ckernels/genn_dot_v6m.h); int16: two 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.kernels.base import Goal, Kernel, register
+from genn.numerics import MULT_BITS
 from genn.ops.base import CTYPE, Array, Call, Lowered, in_tensor, out_tensor, registry, suffix
 
 CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 
 
+def plain(node: Node, graph: Graph) -> bool:
+    """True for dense weights whose int16 sums are in one piece, whose int8 biases are narrow."""
+    q = node.quant
+    return not q["sparse"] and (not q["split"] if graph.scheme == "int16" else q.get("narrow") is not None)
+
+
 def packs(node: Node, graph: Graph) -> bool:
     """True where the packed sums of dense weights are exact.
 
     int8: no sum of inputs times a row, without its bias, reaches LIMIT, and every weight plus 128 is a byte.
-    int16: always, for sums that fit 32 bits; but a sum that is split has a meaning of its own.
+    int16: always, for sums fit 32 bits.
+    """
+    magnitude = np.abs(node.quant["w"])
+    small = int(magnitude.sum(axis=1).max(initial=0)) * 128 < LIMIT and int(magnitude.max(initial=0)) <= 127
+    return plain(node, graph) and (small or graph.scheme == "int16")
+
+
+def constants(node: Node, graph: Graph, params: dict[str, Any]) -> tuple[dict[str, Array], str, dict[str, Any]]:
+    """The layer's constants by name, their one name as an argument, and the call's parameters with their fields.
+
+    int8: one word an output, bias / 2**narrow above the multiplier.  int16: the biases.
     """
     q = node.quant
-    if q["sparse"] or q.get("split"):
-        return False
+    fields = {k: v for k, v in params.items() if k not in ("groups", "split", "pre")}
     if graph.scheme == "int16":
-        return True
-    magnitude = np.abs(q["w"])
-    return int(magnitude.sum(axis=1).max(initial=0)) * 128 < LIMIT and int(magnitude.max(initial=0)) <= 127
+        return {"bias": Array("int32_t", q["b"])}, "c.bias", {"narrow": 0, "offset": 0, **fields}
+    words = ((q["b"] >> q["narrow"]) << MULT_BITS | q["requant"].mult) & 0xFFFFFFFF
+    return {"scale": Array("uint32_t", words)}, "c.scale", {"narrow": q["narrow"], **fields}
 
 
 def pack_rows(w: np.ndarray, scheme: str, optimize: str) -> Array:
@@ -69,13 +84,9 @@ class LinearV6M(Kernel):
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["linear"].lower(node, graph)
-        params = {"offset": 0, **portable.calls[0].params}
-        for name in ("split", "pre"):
-            params.pop(name, None)
-        function = f"genn_linear_v6m_{suffix(graph)}"
-        call = replace(portable.calls[0], function=function, struct="genn_linear_v6m", params=params)
-        packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
-        return Lowered("genn_linear_v6m.h", [call], packed, portable.consts)
+        consts, name, params = constants(node, graph, dict(portable.calls[0].params))
+        call = Call(f"genn_linear_v6m_{suffix(graph)}", "genn_linear_v6m", params, ("in0", "w", name, "out0"))
+        return Lowered("genn_linear_v6m.h", [call], pack_rows(node.quant["w"], graph.scheme, goal.optimize), consts)
 
 
 @register
@@ -89,14 +100,13 @@ class ConvV6M(Kernel):
         return node.attrs.groups == 1 and few_rows(node, graph) and packs(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        portable = registry["conv2d"].lower(node, graph)
-        call = conv_call(portable.calls[0], f"genn_conv_v6m_{suffix(graph)}")
+        call, consts = conv_call(node, graph, "genn_conv_v6m")
         p = call.params
         taps = p["k_h"] * p["k_w"] * p["in_c"] * NP_DTYPE[graph.scheme].itemsize
         sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * p["out_c"]
         workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
         packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
-        return Lowered("genn_conv_v6m.h", [call], packed, portable.consts, workspace)
+        return Lowered("genn_conv_v6m.h", [call], packed, consts, workspace)
 
 
 @register
@@ -108,15 +118,15 @@ class DepthwiseV6M(Kernel):
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
         each = node.attrs.groups == in_tensor(node, graph).shape[3] == out_tensor(node, graph).shape[3]
-        return each and not node.quant["sparse"] and not node.quant.get("split") and few_rows(node, graph)
+        return each and plain(node, graph) and few_rows(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        portable = registry["conv2d"].lower(node, graph)
-        call = conv_call(portable.calls[0], f"genn_depthwise_v6m_{suffix(graph)}")
+        call, consts = conv_call(node, graph, "genn_depthwise_v6m")
         p = call.params
         words = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * (p["in_c"] + 1) + p["k_h"] * p["k_w"]
         padding = p["in_c"] * NP_DTYPE[graph.scheme].itemsize if p["padded"] else 0
-        return Lowered("genn_depthwise_v6m.h", [call], portable.weights, portable.consts, 4 * words + padding)
+        weights = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())  # [tap][channel]
+        return Lowered("genn_depthwise_v6m.h", [call], weights, consts, 4 * words + padding)
 
 
 def few_rows(node: Node, graph: Graph) -> bool:
@@ -125,17 +135,14 @@ def few_rows(node: Node, graph: Graph) -> bool:
     return bool((a.pool[0] - 1) * a.stride[0] + (k_h - 1) * a.dilation[0] + 1 <= CONV_ROWS)
 
 
-def conv_call(portable: Call, function: str) -> Call:
-    """The call of a ``genn_*_v6m_*`` function with a ``struct genn_conv_v6m`` from the portable kernel's call.
+def conv_call(node: Node, graph: Graph, function: str) -> tuple[Call, dict[str, Array]]:
+    """The call of ``function``, with a ``struct genn_conv_v6m``, and its constants.
 
     gather: taps cannot, or had better not, be read in place: each row of them costs about 24 cycles for each group of
     outputs, while gathering costs about five a tap, once.
     """
-    p: dict[str, Any] = {"zero_point": 0, "offset": 0, **portable.params}
-    for name in ("groups", "split", "pre"):
-        p.pop(name, None)
+    consts, name, p = constants(node, graph, {"zero_point": 0, **registry["conv2d"].lower(node, graph).calls[0].params})
     run, groups = p["k_w"] * p["in_c"], -(-p["out_c"] // 8)
     scattered = p["dil_w"] > 1 or (p["dil_h"] > 1 and p["k_h"] > 1)
     p["gather"] = int(scattered or (p["k_h"] > 1 and 5 * run < 24 * groups))
-    args = (*portable.args[:-1], "ws", "out0")
-    return replace(portable, function=function, struct="genn_conv_v6m", params=p, args=args)
+    return Call(f"{function}_{suffix(graph)}", "genn_conv_v6m", p, ("in0", "w", name, "ws", "out0")), consts
