@@ -63,7 +63,7 @@ def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(value, np.ndarray):
             value = torch.from_numpy(np.ascontiguousarray(value))
         if isinstance(value, torch.Tensor):
-            value = value.detach().cpu()
+            value = value.detach() if value.is_meta else value.detach().cpu()
             return value.float() if value.is_floating_point() else value
         if isinstance(value, (list, tuple)):
             return type(value)(leaf(v) for v in value)
@@ -109,7 +109,7 @@ def refuse_dynamic(exported: ExportedProgram) -> None:
             raise ModelError("is a dynamic integer", f"graph input {node.name}", "export with fixed shapes")
 
 
-def live_nodes(program: ExportedProgram) -> set[fx.Node]:
+def live_nodes(program: Any) -> set[fx.Node]:
     todo = [n for n in program.graph.nodes if n.op == "output"]
     seen: set[fx.Node] = set()
     while todo:

@@ -112,3 +112,16 @@ def bench_peers(
 
     chosen = workloads.split(",") if workloads else peers.DEFAULT
     emit(peers.bench(peers.found(cmsis_nn, tinymaix), chosen, cores.split(",")), json_to, csv_to)
+
+
+@bench.command("memory")
+@click.option("--models", metavar="A,B", help="Networks, separated by commas; default all.")
+@click.option("--prove", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
+              help="For a proof of the offsets of a network, where ortools is installed.")
+@json_option
+@csv_option
+def bench_memory(models: str | None, prove: float, json_to: str | None, csv_to: str | None) -> None:
+    """SRAM plans of networks from papers: default, each step, arena, bound and proof."""
+    from genn.bench.memory import bench as measure
+
+    emit(measure(models.split(",") if models else None, prove=prove), json_to, csv_to)

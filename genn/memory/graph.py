@@ -82,8 +82,8 @@ class Operation:
     touches.
 
     kind: what it may be fused with: conv, linear, pool (average), max_pool, clamp (any function of one element), add,
-    concat, slice, or the exporter's own name.  workspace: bytes of scratch while it runs.  parts: names of the exported
-    operators it stands for.
+    concat, slice, or the exporter's own name.  workspace: bytes of scratch while it runs.  weights: bytes of its
+    parameters.  parts: names of the exported operators it stands for.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Operation:
     steps: int = 1
     workspace: int = 0
     macs: int = 0
+    weights: int = 0
     source: str = ""
     interleaved: bool = False  # concat: parts alternate pixel by pixel; else they lie one behind another
     parts: tuple[str, ...] = ()

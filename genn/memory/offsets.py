@@ -138,8 +138,13 @@ def place(conflicts: Conflicts, order: Sequence[int], high: Sequence[bool], top:
     return places, arena
 
 
-def assign(items: Sequence[Item], overlaps: Overlaps, seconds: float = 2.0, seed: int = 0) -> Offsets:
-    """Offsets for ``items``: a portfolio of orders, then a hill climb for at most ``seconds``, stopped at the bound."""
+def assign(
+    items: Sequence[Item], overlaps: Overlaps, seconds: float = 2.0, rounds: int | None = None, seed: int = 0
+) -> Offsets:
+    """Offsets for ``items``: a portfolio of orders, then a hill climb, stopped at the bound.
+
+    It takes ``seconds`` at most, or with ``rounds`` that many trials, which gives the same offsets everywhere.
+    """
     conflicts = Conflicts(items, overlaps)
     bound = conflicts.bound(overlaps)
     n = len(items)
@@ -169,20 +174,22 @@ def assign(items: Sequence[Item], overlaps: Overlaps, seconds: float = 2.0, seed
         if best and best[0] == bound:
             break
     assert best is not None
-    best = _climb(conflicts, best, bound, time.monotonic() + seconds, random.Random(seed))
+    deadline = time.monotonic() + (seconds if rounds is None else 1e9)
+    best = _climb(conflicts, best, bound, deadline, 1 << 60 if rounds is None else rounds, random.Random(seed))
     return Offsets(best[1], best[0], bound)
 
 
 def _climb(
     conflicts: Conflicts, best: tuple[int, list[int], list[int], list[bool]], bound: int, deadline: float,
-    rng: random.Random,
+    rounds: int, rng: random.Random,
 ) -> tuple[int, list[int], list[int], list[bool]]:  # fmt: skip
     """Move what reaches highest to the front, swap neighbours in conflict, turn directions; keep what is no worse."""
     items, n = conflicts.items, len(conflicts.items)
     order, high, now = list(best[2]), list(best[3]), best[0]
     places = best[1]
-    idle = 0
-    while best[0] > bound and time.monotonic() < deadline and n > 1:
+    idle = tried = 0
+    while best[0] > bound and time.monotonic() < deadline and n > 1 and tried < rounds:
+        tried += 1
         trial, turned = list(order), list(high)
         for _ in range(rng.choice((1, 1, 2, 3))):
             if rng.random() < 0.5:

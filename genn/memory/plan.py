@@ -174,10 +174,18 @@ class MemoryPlan:
 def make(graph: LiveGraph, options: Options | None = None, climb: float = 2.0, prove: float = 20.0) -> MemoryPlan:
     """Plan ``graph``: at most ``climb`` seconds of hill climbing and ``prove`` seconds of CP-SAT, if it is installed.
 
-    Of schedules with almost the same peak the one that takes the smallest arena is chosen.
+    Of schedules with almost the same peak the one that takes the smallest arena is chosen; under ``options.limit`` the
+    one that streams the fewest rows and still fits.
     """
     options, began = options or Options(), time.monotonic()
-    found = schedules(graph, options)
+    limit = options.limit or 0
+    for share in (100, 94, 88, 80, 65, 40) if limit and options.stream else ():
+        asked = replace(options, limit=limit * share // 100)
+        made = [_assigned(graph, options, f, climb / 8) for f in schedules(graph, asked)]
+        fitting = [p for p in made if p.arena <= limit]
+        if fitting:
+            return _finished(min(fitting, key=lambda p: (p.schedule.streamed_rows, p.arena)), prove, began)
+    found = schedules(graph, replace(options, limit=None))
     plans = [_assigned(graph, options, f, climb / 8 if len(found) > 1 else climb) for f in found]
     best = min(plans, key=_cost)
     if not best.offsets.optimal and len(found) > 1:
@@ -187,10 +195,16 @@ def make(graph: LiveGraph, options: Options | None = None, climb: float = 2.0, p
             if plan.lower_bound < best.arena:
                 tried = replace(plan, offsets=proof.improve(plan.items, plan.overlaps, plan.offsets, prove / 4))
                 best = min(best, tried, key=_cost)
-        best.offsets = proof.improve(best.items, best.overlaps, best.offsets, prove)
-    best.default_peak = default_peak(graph)
-    best.seconds = time.monotonic() - began
-    return best
+    return _finished(best, prove, began)
+
+
+def _finished(made: MemoryPlan, prove: float, began: float) -> MemoryPlan:
+    """The plan with its proof and what belongs to a report."""
+    if prove > 0:
+        made.offsets = proof.improve(made.items, made.overlaps, made.offsets, prove)
+    made.default_peak = default_peak(made.graph)
+    made.seconds = time.monotonic() - began
+    return made
 
 
 def _cost(plan: MemoryPlan) -> tuple[int, int]:

@@ -23,8 +23,10 @@ SMOOTH = {
     "sigmoid", "tanh", "silu", "gelu", "hardswish", "hardsigmoid", "leaky_relu", "elu", "mish", "exp", "neg", "abs",
     "softplus", "prelu", "batch_norm", "sqrt", "pow", "rsqrt", "log",
 }
+CONVS = {"conv1d", "conv2d", "convolution", "conv_transpose1d", "conv_transpose2d"}
 BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 FOLDS = {"conv", "linear", "add", "clamp"}  # kinds that take a clamp behind them as a bound on what they store
+MOST_ROWS = 1 << 16  # of one tensor that streams
 LIMIT = 200_000  # nodes: far above any network, below what a hostile file may ask for
 
 
@@ -168,8 +170,12 @@ class _Maker:
             reads = [SAME if s.size == big and s.rows == rows else WHOLE for s in sources]
         elif kind == "cat":
             return self._concat(node, args, ins, viewed)
+        elif kind in ("transpose", "permute") and self._is_shuffle(shape, node, args, sources[0]):
+            node = {**node, "shape": [1, shape[1] * shape[2], *shape[3:]]}
+            name, reads = "shuffle", [Access()]
         elif not viewed and len(shape) in (3, 4) and shape[0] == 1 and len(ins) == 1:
             reads, name, macs = self._spatial(node, kind, args, sources[0])
+        name = "conv" if kind in CONVS else name
         if kind == "linear":
             name, macs = "linear", _numel(shape) * (args.weight() or (0, 0))[-1]
         value = self._value(node, rows)
@@ -180,8 +186,15 @@ class _Maker:
         writes = Access() if steps == made.rows else WHOLE
         return Operation(
             node["name"], name, tuple(ins), value, tuple(reads), writes, steps, int(node.get("workspace", 0)), macs,
-            str(node.get("source", "")), parts=(node["name"],),
+            args.parameters() * self.graph.elem, str(node.get("source", "")), parts=(node["name"],),
         )  # fmt: skip
+
+    def _is_shuffle(self, shape: tuple[int, ...], node: dict[str, Any], args: _Args, source: Value) -> bool:
+        """The middle of a channel shuffle: groups and channels of an image change places, pixel by pixel."""
+        before = self.shape[node["inputs"][0]]
+        swaps = len(shape) == 5 and shape[0] == 1 and shape == (1, before[2], before[1], *before[3:])
+        swaps = swaps and (args.ints(1) or (args.number(1, 0), args.number(2, 0))) in ((1, 2), (2, 1), (0, 2, 1, 3, 4))
+        return swaps and source.rows == shape[3] and len(source.shape) == 4
 
     def _concat(self, node: dict[str, Any], args: _Args, ins: list[int], viewed: bool) -> Operation:
         shape = tuple(node["shape"])
@@ -196,7 +209,7 @@ class _Maker:
         rows = interleaved and shape[0] == 1
         return Operation(
             node["name"], kind, tuple(ins), value, (Access() if rows else WHOLE,) * len(ins),
-            Access() if rows else WHOLE, made.rows if rows else 1, 0, 0, str(node.get("source", "")),
+            Access() if rows else WHOLE, made.rows if rows else 1, 0, 0, 0, str(node.get("source", "")),
             channels, (node["name"],),
         )  # fmt: skip
 
@@ -261,7 +274,7 @@ class _Maker:
         if rows is None:
             image = len(shape) in (3, 4) and shape[0] == 1
             rows = next((d for d in shape[2:] if d > 1), 1) if image else 1
-        return self.graph.add(node["name"], shape, size, rows if size % rows == 0 else 1)
+        return self.graph.add(node["name"], shape, size, rows if size % rows == 0 and rows <= MOST_ROWS else 1)
 
 
 class _Args:
@@ -290,6 +303,11 @@ class _Args:
         if isinstance(value, list) and value and all(type(v) is int for v in value):
             return value[min(axis, len(value) - 1)]
         return default
+
+    def parameters(self) -> int:
+        """How many parameters there are."""
+        shapes = [s for s in self.params.values() if isinstance(s, list) and all(type(d) is int for d in s)]
+        return sum(_numel(tuple(s)) for s in shapes)
 
     def weight(self) -> tuple[int, ...] | None:
         """The shape of the parameter of highest rank, which is the weight."""
