@@ -7,11 +7,10 @@ products with a constant matrix, and what has no meaning at inference.  Everythi
 
 from __future__ import annotations
 
-import keyword
 import operator
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,15 +18,16 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
+from genn import functional
 from genn.builder import Builder, Ref
 from genn.errors import ModelError
+from genn.functional import Program
 from genn.ir import Graph, Tensor
 from genn.ops import aten_table
 from genn.passes.tools import attrs_of, separate_outputs
 from genn.tracing import (
     as_arguments,
     live_nodes,
-    quiet,
     refuse_dynamic,
     shape_of,
     target_of,
@@ -36,6 +36,7 @@ from genn.tracing import (
     where_of,
 )
 
+AnyProgram: TypeAlias = Program | ExportedProgram
 __all__ = ["Builder", "Ref", "as_arguments", "import_graph", "trace"]
 
 
@@ -45,7 +46,9 @@ __all__ = ["Builder", "Ref", "as_arguments", "import_graph", "trace"]
 def import_graph(exported: ExportedProgram, name: str) -> Graph:
     """The program as a float32 Graph in torch's layout; ModelError names everything that stands in the way."""
     refuse_dynamic(exported)
-    program = _decompose(_functional(exported))
+    program: AnyProgram | None = functional.by_renaming(exported)
+    if program is None or _unsupported(program):
+        program = _decompose(functional.by_torch(exported))
     graph = Graph(name)
     signature = program.graph_signature
     kinds = {spec.arg.name: spec for spec in signature.input_specs if hasattr(spec.arg, "name")}
@@ -54,14 +57,16 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) and spec.target:
             stored = program.state_dict.get(spec.target)
             values[arg] = (program.constants[spec.target] if stored is None else stored, spec.target)
-    builder, constants = Builder(graph, values), _constants(program)
+    builder, constants, live = Builder(graph, values), _constants(program), live_nodes(program)
     refused: list[ModelError] = []
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in kinds and kinds[node.name].kind == InputKind.USER_INPUT:
             _input(graph, builder, node, kinds[node.name])
-        elif node.op == "call_function" and node in constants:
+        elif node.op != "call_function" or node not in live:
+            continue
+        elif node in constants:
             builder.constant(node)
-        elif node.op == "call_function" and (loader := _loader(node, constants)):
+        elif loader := _loader(node, constants):
             try:
                 builder.load(node, loader)
             except ModelError as error:
@@ -76,22 +81,6 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
     graph.prune()
     separate_outputs(graph)
     return graph.verify()
-
-
-def _functional(exported: ExportedProgram) -> ExportedProgram:
-    """The program without in-place operators.  Torch writes Python source for this, which some layers' names break."""
-    try:
-        with quiet():
-            return exported.run_decompositions({})
-    except Exception as error:
-        names = {part for key in exported.state_dict for part in key.split(".")}
-        odd = sorted(n for n in names if keyword.iskeyword(n) or not (n.isidentifier() or n.isdigit()))
-        if not odd or not isinstance(error, (SyntaxError, ValueError, TypeError, AttributeError)):
-            raise
-        raise ModelError(
-            f"torch.export cannot handle layers or parameters named {', '.join(map(repr, odd[:8]))}",
-            fix="rename them to Python identifiers that are no keywords",
-        ) from error
 
 
 def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
@@ -113,9 +102,9 @@ def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
     builder.bind(node, Ref(graph.inputs[-1]))
 
 
-def _outputs(program: ExportedProgram, graph: Graph, builder: Builder) -> None:
-    produced = {n.name: n for n in program.graph.nodes}
-    for spec in program.graph_signature.output_specs:
+def _outputs(program: AnyProgram, graph: Graph, builder: Builder) -> None:
+    made: Any = next(iter(reversed(program.graph.nodes))).args[0]
+    for spec, node in zip(program.graph_signature.output_specs, made, strict=True):
         if spec.kind == OutputKind.USER_INPUT_MUTATION:
             continue  # an in-place operator on the input: the caller's tensor is not ours to change
         if spec.kind != OutputKind.USER_OUTPUT:
@@ -127,7 +116,7 @@ def _outputs(program: ExportedProgram, graph: Graph, builder: Builder) -> None:
             continue
         if not isinstance(spec.arg, TensorArgument):
             raise ModelError(f"output {len(graph.outputs)} is no tensor: {spec.arg}", fix="return tensors only")
-        graph.outputs.append(builder.result(produced[spec.arg.name]))
+        graph.outputs.append(builder.result(node))
     if not graph.outputs:
         raise ModelError("the network has no output", graph.name, "return a tensor from forward")
 
@@ -154,7 +143,7 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
     raise unsupported_error([n for n in missing if n.target not in table or where_of(n) in left] or missing)
 
 
-def _unsupported(program: ExportedProgram) -> list[fx.Node]:
+def _unsupported(program: AnyProgram) -> list[fx.Node]:
     live, constants = live_nodes(program), _constants(program)
     unread = [n for n in program.graph.nodes if n in live - constants and n.op in ("call_function", "get_attr")]
     return [n for n in unread if n.op == "get_attr" or not _loader(n, constants)]
@@ -241,7 +230,7 @@ _LOCAL: dict[str, tuple[_Loader, Callable[[fx.Node, set[fx.Node]], bool]]] = {
         f"aten.{n}.default": (_same, lambda n, c: True)
         for n in ("detach", "alias", "lift_fresh_copy", "lift", "resolve_conj")
     },
-    **{f"aten.{n}.default": (_same, _is_off) for n in ("dropout", "feature_dropout", "alpha_dropout")},
+    **{f"aten.{n}.default": (_same, _is_off) for n in ("dropout", "dropout_", "feature_dropout", "alpha_dropout")},
     "aten._assert_tensor_metadata.default": (lambda b, n: [], lambda n, c: True),
     **{
         f"aten.{n}": (_same, _is_cast)
@@ -275,7 +264,7 @@ def _loader(node: fx.Node, constants: set[fx.Node]) -> _Loader | None:
     return None
 
 
-def _constants(program: ExportedProgram) -> set[fx.Node]:
+def _constants(program: AnyProgram) -> set[fx.Node]:
     """The nodes that depend on parameters, buffers, constants and shapes only, and not on chance."""
     inputs = set(program.graph_signature.user_inputs)
     found: set[fx.Node] = set()
