@@ -83,6 +83,8 @@ def _owners(graph: fx.Graph) -> Owners | None:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
             return None
         schema = node.target._schema
+        if node.target is torch.ops.aten.dropout_.default and node.args[2:] == (False,):
+            continue  # writes nothing
         if schema.is_mutable:
             writes = [i for i, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
             first: Any = node.args[0] if node.args else None

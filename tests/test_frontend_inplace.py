@@ -82,7 +82,11 @@ def a_slice_assigned(m: Any, x: torch.Tensor) -> Any:
     return y
 
 
-RENAMED = [residual, unread, two_names, between, computed_constant]
+def dropout(m: Any, x: torch.Tensor) -> Any:
+    return F.dropout(m.c(x).flatten(1), 0.5, False, inplace=True) + 1
+
+
+RENAMED = [residual, unread, two_names, between, computed_constant, dropout]
 BY_TORCH = [a_view_before, through_contiguous, the_input]
 
 
