@@ -59,6 +59,8 @@ def generate(graph: Graph, name: str) -> CProject:
     layers = _layers(graph, name)
     placed = plan(graph, {layer.node.name: layer.lowered.workspace for layer in layers})
     check_plan(graph, placed, {layer.node.name: layer.lowered.workspace for layer in layers})
+    for layer in layers:
+        layer.lowered.calls = [c for k, c in enumerate(layer.lowered.calls) if not _in_place(graph, placed, layer, k)]
     project = CProject(name, graph, placed, layers)
     project.files[f"{name}.h"] = _header(project)
     project.files[f"{name}_layers.h"] = _layers_header(project)
@@ -95,21 +97,31 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
     return layers
 
 
+def _in_place(graph: Graph, placed: Plan, layer: Layer, k: int) -> bool:
+    """True if call ``k`` of a layer would copy an input to where it lies already."""
+    shift = registry[layer.node.op].slices(layer.node, graph).get(k)
+    source, out = layer.node.inputs[k : k + 1], layer.node.outputs[0]
+    return shift is not None and placed.offsets[source[0]] == placed.offsets[out] + shift
+
+
 def check_plan(graph: Graph, placed: Plan, workspaces: dict[str, int]) -> None:
     """Hand the plan to the independent checker, views resolved to the tensor they are views of."""
     root: dict[str, str] = {}
     steps = []
+    slices: dict[tuple[str, str], int] = {}
     for node in graph.nodes:
         op = registry[node.op]
         if op.view:
             root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
             continue
         ins = [root.get(i, i) for i in node.inputs if graph[i].const is None]
+        for i, at in op.slices(node, graph).items():
+            slices[node.name, root.get(node.inputs[i], node.inputs[i])] = at
         steps.append((node.name, ins, node.outputs, workspaces.get(node.name, 0), bool(op.inplace_inputs(node, graph))))
     sizes = {n: t.nbytes for n, t in graph.tensors.items() if t.const is None}
     align = {n: NP_DTYPE[t.dtype].itemsize for n, t in graph.tensors.items()}
     plan_check.check(
-        steps, sizes, placed.offsets, placed.arena, graph.inputs, [root.get(o, o) for o in graph.outputs], align
+        steps, sizes, placed.offsets, placed.arena, graph.inputs, [root.get(o, o) for o in graph.outputs], align, slices
     )
 
 
@@ -330,6 +342,8 @@ def _layer(p: CProject, layer: Layer) -> str:
     for k, call in enumerate(layer.lowered.calls):
         fields = _rows([f".{key} = {_param(v)}" for key, v in call.params.items()], "        ")
         out.append(f"    static const struct {call.struct} p{k} = {{\n{fields}\n    }};")
+    if not layer.lowered.calls:
+        out.append("    (void)arena; /* its parts were written in place */")
     out.append("")
     for k, call in enumerate(layer.lowered.calls):
         args = [f"&p{k}", *(_argument(p, layer, a) for a in call.args)]

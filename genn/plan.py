@@ -1,29 +1,39 @@
-"""Where every activation lies in the arena: lifetimes, in-place reuse and offsets.
+"""The plan of the generated C: in which order nodes run, and where every activation lies in the arena.
 
-The arena holds inputs, outputs, intermediates and workspaces.  Nodes run in the graph's order; a tensor lives from the
-node that makes it to its last reader, inputs from the start, outputs to the end.  Views share their input's buffer, and
-an operator that allows it writes over an input that dies there.
+The arena holds inputs, outputs, intermediates and workspaces.  A tensor lives from the node that makes it to its last
+reader, inputs from the start, outputs to the end.  Views share their input's buffer, an operator that allows it writes
+over an input that dies there, and the parts of a concat that lie in one piece in its result are written there at once.
+Orders and offsets come from ``genn.memory``, under limits that count steps, not time: the same graph gives the same C.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from genn.ir import NP_DTYPE, Graph
+from genn.ir import NP_DTYPE, Graph, Node
+from genn.memory import offsets as arena_offsets
+from genn.memory import order
 from genn.ops import registry
 
 ALIGN = 8
+STATES = 30_000  # of the search for an order
+MOST_CONCATS = 24  # that are decided one by one
+ROUNDS = 300  # of the climb for offsets
 
 
 @dataclass
 class Buffer:
-    """A stretch of arena shared by ``tensors``; alive from step ``first`` to step ``last`` inclusive."""
+    """A stretch of arena shared by ``tensors``; alive from step ``first`` to step ``last`` inclusive.
+
+    shifts: bytes from its start to those tensors that do not begin there.
+    """
 
     tensors: list[str]
     size: int
     align: int
     first: int
     last: int
+    shifts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,33 +55,78 @@ class Plan:
 
 
 def plan(graph: Graph, workspaces: dict[str, int] | None = None) -> Plan:
-    """Assign offsets.  workspaces: node name -> bytes of scratch it needs while it runs."""
-    buffers = _buffers(graph, workspaces or {})
-    steps = range(-1, len(graph.nodes) + 1)
-    bound = max((sum(b.size for b in buffers if b.first <= s <= b.last) for s in steps), default=0)
-    best: tuple[int, list[int]] | None = None
-    orders = (
-        lambda b: (-b.size, b.first),
-        lambda b: (-(b.last - b.first), -b.size),
-        lambda b: (b.first, -b.size),
-        lambda b: (-b.size * (b.last - b.first + 1), b.first),
-        lambda b: (-b.last, -b.size),
-    )
-    for key in orders:
-        places = _place(buffers, sorted(range(len(buffers)), key=lambda i: key(buffers[i])))
-        arena = max((p + b.size for p, b in zip(places, buffers, strict=True)), default=0)
-        if best is None or arena < best[0]:
-            best = (arena, places)
-        if arena == bound:
-            break
-    assert best is not None
-    offsets = {t: at for at, b in zip(best[1], buffers, strict=True) for t in b.tensors}
-    arena = max(best[0], 1)
-    proof = "optimal" if best[0] == bound else f"within {best[0] - bound} B of the lower bound"
-    return Plan(offsets, arena, bound, proof, buffers)
+    """Assign offsets.  workspaces: node name -> bytes of scratch it needs while it runs.
+
+    Concats are eliminated unless that costs memory: the whole result is reserved from the first part on.
+    """
+    joined = frozenset(n.name for n in graph.nodes if registry[n.op].slices(n, graph))
+    best = _place(graph, workspaces or {}, joined)
+    for name in sorted(joined, key=[n.name for n in graph.nodes].index)[:MOST_CONCATS]:
+        other = _place(graph, workspaces or {}, joined - {name})
+        if other.arena < best.arena:
+            best, joined = other, joined - {name}
+    return best
 
 
-def _buffers(graph: Graph, workspaces: dict[str, int]) -> list[Buffer]:
+def _place(graph: Graph, workspaces: dict[str, int], joined: frozenset[str]) -> Plan:
+    """Offsets with the parts of the concats ``joined`` in their places."""
+    buffers = _buffers(graph, workspaces, joined)
+    items = [arena_offsets.Item(b.tensors[0], b.size, b.first, b.last, b.align) for b in buffers]
+    found = arena_offsets.assign(items, {}, rounds=ROUNDS)
+    offsets = {t: at + b.shifts.get(t, 0) for at, b in zip(found.places, buffers, strict=True) for t in b.tensors}
+    proof = "optimal" if found.optimal else f"within {found.arena - found.bound} B of the lower bound"
+    return Plan(offsets, max(found.arena, 1), found.bound, proof, buffers)
+
+
+def in_order(graph: Graph) -> Graph:
+    """``graph`` with its nodes in the order that needs the least memory; as it is where that is no better."""
+    problem = _problem(graph)
+    memory = order.Memory(problem)
+    found = order.search(problem, seconds=1e9, states=STATES)
+    if found.peak >= memory.peak(list(range(problem.size))):
+        return graph
+    return replace(graph, nodes=[graph.nodes[i] for i in found.order])
+
+
+def _problem(graph: Graph) -> order.Problem:
+    """What is live as nodes run; views belong to what they view, and an output may lie on an input that dies."""
+    home: dict[str, int] = {}
+    stores: list[order.Store] = []
+    maker: dict[str, int] = {}
+    problem = order.Problem(stores, [], [], [], [], [])
+
+    def new(name: str, present: bool = False) -> None:
+        home[name] = len(stores)
+        stores.append(order.Store(graph[name].nbytes, present=present))
+
+    for name in graph.inputs:
+        new(name, True)
+    for i, node in enumerate(graph.nodes):
+        op = registry[node.op]
+        ins = [t for t in dict.fromkeys(node.inputs) if graph[t].const is None]
+        for name in node.outputs:
+            if op.view:
+                home[name] = home[node.inputs[0]]
+            else:
+                new(name)
+                stores[home[name]].writers |= 1 << i
+            maker[name] = i
+        outs = () if op.view else tuple(home[name] for name in node.outputs)
+        reads = tuple(dict.fromkeys(home[t] for t in ins))
+        for s in reads:
+            stores[s].readers |= 1 << i
+        problem.writes.append(outs)
+        problem.reads.append(reads)
+        problem.before.append(sum({1 << maker[t] for t in ins if t in maker}))
+        problem.workspace.append(0)
+        over = [] if op.view or len(outs) != 1 else [home[node.inputs[k]] for k in op.inplace_inputs(node, graph)]
+        problem.credits.append(tuple((s, stores[s].size) for s in over if stores[s].size == stores[outs[0]].size))
+    for name in graph.outputs:
+        stores[home[name]].pinned = True
+    return problem
+
+
+def _buffers(graph: Graph, workspaces: dict[str, int], joined: frozenset[str] = frozenset()) -> list[Buffer]:
     end = len(graph.nodes)
     last = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
     last.update(dict.fromkeys(graph.outputs, end))
@@ -96,11 +151,30 @@ def _buffers(graph: Graph, workspaces: dict[str, int]) -> list[Buffer]:
                 share.tensors.append(name)
                 share.last = max(share.last, until)
                 home[name] = share
+        if node.name in joined:
+            _join(graph, node, home, buffers)
         if size := workspaces.get(node.name, 0):
             new(f"{node.name}#ws", size, 4, i, i)
     for name in graph.outputs:
         home[name].align = ALIGN
     return buffers
+
+
+def _join(graph: Graph, node: Node, home: dict[str, Buffer], buffers: list[Buffer]) -> None:
+    """Put the parts of a concat into its result."""
+    whole = home[node.outputs[0]]
+    for i, shift in registry[node.op].slices(node, graph).items():
+        part = node.inputs[i]
+        b = home[part]
+        free = b.first >= 0 and b is not whole and not b.shifts and b.size == graph[part].nbytes
+        if not free or node.inputs.count(part) != 1 or any(t in graph.outputs for t in b.tensors):
+            continue
+        whole.tensors += b.tensors
+        whole.shifts |= dict.fromkeys(b.tensors, shift)
+        whole.first, whole.last = min(whole.first, b.first), max(whole.last, b.last)
+        for t in b.tensors:
+            home[t] = whole
+        buffers.remove(b)
 
 
 def _shared(graph: Graph, node, op, home: dict[str, Buffer], step: int, size: int) -> Buffer | None:
@@ -109,27 +183,7 @@ def _shared(graph: Graph, node, op, home: dict[str, Buffer], step: int, size: in
         return home[node.inputs[0]]
     for i in op.inplace_inputs(node, graph):
         buffer = home.get(node.inputs[i])
-        if buffer is not None and buffer.last == step and buffer.size == size and len(node.outputs) == 1:
+        alone = buffer is not None and not buffer.shifts
+        if buffer is not None and alone and buffer.last == step and buffer.size == size and len(node.outputs) == 1:
             return buffer
     return None
-
-
-def _place(buffers: list[Buffer], order: list[int]) -> list[int]:
-    """First fit in the given order: each buffer at the lowest aligned offset free of those alive with it."""
-    places = [-1] * len(buffers)
-    placed: list[int] = []
-    for i in order:
-        b = buffers[i]
-        taken = sorted(
-            (places[j], places[j] + buffers[j].size)
-            for j in placed
-            if buffers[j].first <= b.last and b.first <= buffers[j].last
-        )
-        at = 0
-        for start, stop in taken:
-            if at + b.size <= start:
-                break
-            at = max(at, -(-stop // b.align) * b.align)
-        places[i] = at
-        placed.append(i)
-    return places

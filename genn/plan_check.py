@@ -21,14 +21,18 @@ def check(
     inputs: list[str],
     outputs: list[str],
     align: Mapping[str, int],
+    slices: Mapping[tuple[str, str], int] | None = None,
 ) -> None:
     """Raise GennError unless the plan is sound.
 
     nodes: (name, activation inputs, outputs, workspace bytes, may write over an input) in running order; views are
-    nodes whose output has its input's offset and size.  sizes and align in bytes per tensor.
+    nodes whose output has its input's offset and size.  sizes and align in bytes per tensor.  slices: (node, input) ->
+    where in the node's output that input may lie: there the node leaves its bytes as they are.
     """
     owner = np.full(arena, -1, np.int64)
     ids: dict[str, int] = {}
+    count = 0
+    same: dict[str, list[int]] = {}  # what a tensor's bytes may carry besides: results it is a slice of
 
     def span(name: str, size: int) -> slice:
         at = offsets[name]
@@ -37,13 +41,15 @@ def check(
         return slice(at, at + size)
 
     def write(name: str) -> None:
-        ids[name] = len(ids)
+        nonlocal count
+        ids[name] = count
+        count += 1
         if offsets[name] % align.get(name, 1):
             raise GennError(f"{name} at offset {offsets[name]} is not aligned to {align[name]}")
         owner[span(name, sizes[name])] = ids[name]
 
     def whole(name: str, when: str) -> None:
-        if not np.all(owner[span(name, sizes[name])] == ids.get(name, -2)):
+        if not np.all(np.isin(owner[span(name, sizes[name])], [ids.get(name, -2), *same.get(name, [])])):
             raise GennError(f"{name} is damaged before {when}")
 
     for name in inputs:
@@ -65,8 +71,11 @@ def check(
             for name in ins:
                 other = span(name, sizes[name])
                 overlap = spot.start < other.stop and other.start < spot.stop
-                if overlap and not (overwrites and spot == other):
+                inside = slices is not None and slices.get((node, name), -1) == other.start - spot.start
+                if overlap and not inside and not (overwrites and spot == other):
                     raise GennError(f"{node} writes {out} over its input {name}")
+                if overlap and inside:
+                    same.setdefault(name, []).append(count)
             write(out)
         for out in outs:
             whole(out, f"the end of {node}")

@@ -12,7 +12,7 @@ from genn.codegen import check_plan
 from genn.errors import GennError
 from genn.ir import Graph, Node, Tensor
 from genn.ops import registry
-from genn.plan import plan
+from genn.plan import in_order, plan
 
 
 def chain(*sizes: int) -> Graph:
@@ -54,7 +54,7 @@ def test_random_dags() -> None:
         for i in range(int(rng.integers(1, 15))):
             source = names[int(rng.integers(len(names)))]
             size = g[source].shape[1]
-            kind = rng.integers(3)
+            kind = rng.integers(4)
             if kind == 0:
                 node = Node(f"n{i}", "clamp", [source], [f"y{i}"], registry["clamp"].Attrs(0.0, 1.0))
             elif kind == 1:
@@ -65,6 +65,11 @@ def test_random_dags() -> None:
                 pads = ((0, 0), (0, size - g[source].shape[1]))
                 node = Node(f"n{i}", "pad", [source], [f"y{i}"], registry["pad"].Attrs(pads, 0.0))
                 workspaces[node.name] = int(rng.integers(0, 20))
+            if rng.random() < 0.2:
+                parts = [names[int(k)] for k in rng.integers(len(names), size=int(rng.integers(1, 4)))]
+                size = sum(g[t].shape[1] for t in parts)
+                workspaces.pop(node.name, None)
+                node = Node(f"n{i}", "concat", parts, [f"y{i}"], registry["concat"].Attrs(1))
             g.add(Tensor(f"y{i}", (1, size)))
             g.nodes.append(node)
             names.append(f"y{i}")
@@ -73,9 +78,51 @@ def test_random_dags() -> None:
         from genn.frontend import separate_outputs
 
         separate_outputs(g)
-        p = plan(g.verify(), workspaces)
-        assert p.arena >= p.lower_bound
-        check_plan(g, p, workspaces)
+        before = plan(g.verify(), workspaces)
+        assert before.arena >= before.lower_bound
+        check_plan(g, before, workspaces)
+        g = in_order(g).verify()
+        check_plan(g, plan(g, workspaces), workspaces)
+
+
+def test_parts_of_a_concat_are_written_in_place() -> None:
+    g = Graph("cat", ["x"])
+    g.add(Tensor("x", (1, 4)))
+    for name, size in (("a", 6), ("b", 10)):
+        pads = registry["pad"].Attrs(((0, 0), (0, size - 4)), 0.0)
+        g.nodes.append(Node(name, "pad", ["x"], [g.add(Tensor(name, (1, size))).name], pads))
+    g.nodes.append(Node("c", "concat", ["a", "b"], [g.add(Tensor("c", (1, 16))).name], registry["concat"].Attrs(1)))
+    g.outputs = ["c"]
+    p = plan(g.verify())
+    check_plan(g, p, {})
+    assert p.offsets["a"] == p.offsets["c"] and p.offsets["b"] == p.offsets["c"] + 24
+    assert p.arena == 16 + 64
+    p.offsets["b"] += 4
+    with pytest.raises(GennError):
+        check_plan(g, p, {})
+
+
+def test_order_of_branches() -> None:
+    """Two branches, each through a wide tensor: one after the other needs one of them at a time."""
+    g = Graph("order", ["x"])
+    g.add(Tensor("x", (1, 4)))
+    for stage, width in (("wide", 100), ("narrow", 2)):
+        for branch in "ab":
+            source = "x" if stage == "wide" else f"wide_{branch}"
+            if stage == "wide":
+                attrs: object = registry["pad"].Attrs(((0, 0), (0, width - 4)), 0.0)
+                op = "pad"
+            else:
+                attrs, op = registry["slice"].Attrs((0, 0), (1, 1), (1, width)), "slice"
+            out = g.add(Tensor(f"{stage}_{branch}", (1, width))).name
+            g.nodes.append(Node(out, op, [source], [out], attrs))
+    g.nodes.append(Node("sum", "add", ["narrow_a", "narrow_b"], [g.add(Tensor("y", (1, 2))).name],
+                        registry["add"].Attrs()))  # fmt: skip
+    g.outputs = ["y"]
+    before, after = plan(g.verify()), plan(in_order(g).verify())
+    assert before.arena >= 800 + 16
+    assert after.arena <= 400 + 16 + 16
+    assert [n.name for n in in_order(g).nodes] == ["wide_a", "narrow_a", "wide_b", "narrow_b", "sum"]
 
 
 def check(offsets: dict[str, int], arena: int = 64, **more) -> None:

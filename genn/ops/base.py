@@ -98,6 +98,7 @@ class Op:
     doc: ClassVar[str] = ""
     keeps_q: ClassVar[bool] = False  # output has exactly the first input's QParams (pooling by max, clamp, moves)
     inplace: ClassVar[bool] = False  # output may take the first input's place in the arena
+    traced: ClassVar[bool] = True  # comes out of PyTorch models; what does not has tests of its own
     view: ClassVar[bool] = False  # no code: output is the input's bytes under another shape
 
     # -- front end ---------------------------------------------------------------------------------------------
@@ -144,6 +145,10 @@ class Op:
     def inplace_inputs(self, node: Node, graph: Graph) -> tuple[int, ...]:
         """Inputs whose storage the output may take over, if that input dies here and has the output's size."""
         return (0,) if self.inplace and graph[node.inputs[0]].const is None else ()
+
+    def slices(self, node: Node, graph: Graph) -> dict[int, int]:
+        """Inputs that may lie in the output, so many bytes from its beginning, where nothing is left to do then."""
+        return {}
 
     def macs(self, node: Node, graph: Graph) -> int:
         """Multiply-accumulates of one inference (0 for operators that have none)."""

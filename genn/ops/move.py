@@ -316,6 +316,19 @@ class Concat(Op):
         node.quant["rules"] = [rules.get(name) for name in node.inputs]
         _note(node, node.quant["rules"])
 
+    def slices(self, node: Node, graph: Graph) -> dict[int, int]:
+        """Parts that lie in one piece in the result and keep their integers."""
+        y = out_tensor(node, graph)
+        rules = node.quant.get("rules", [None] * len(node.inputs))
+        if math.prod(y.shape[: node.attrs.axis]) != 1:
+            return {}
+        found, at = {}, 0
+        for i, name in enumerate(node.inputs):
+            if graph[name].const is None and rules[i] is None:
+                found[i] = at
+            at += graph[name].nbytes
+        return found
+
     def lower(self, node: Node, graph: Graph) -> Lowered:
         y, axis = out_tensor(node, graph), node.attrs.axis
         rows, at = math.prod(y.shape[:axis]), 0
