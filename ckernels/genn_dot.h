@@ -1,8 +1,6 @@
-/* Inner products shared by linear and convolution: dense runs for one or four output rows, and stored-sparse rows.
+/* Inner products shared by linear and convolution: dense runs for one or four output rows.
  *
- * Dense weights of the integer kernels are row-major (one output's weights contiguous); `stride` is the distance
- * between rows.  Sparse rows are entries (delta, value): the position in the input advances by an unsigned 8-bit delta
- * before each product; gaps over 255 hold an entry of value zero.
+ * Weights of the integer kernels are row-major (one output's weights contiguous); `stride` is the distance between rows.
  */
 #ifndef GENN_DOT_H
 #define GENN_DOT_H
@@ -160,33 +158,6 @@ GENN_INLINE const float *genn_dot_f32(const float *x, const float *w, int32_t n,
         w += width;
     }
     return w;
-}
-
-GENN_INLINE int32_t genn_sparse_s8(const int8_t *x, const int8_t *w, const uint8_t *delta, int32_t n, int32_t acc)
-{
-    for (int32_t i = 0; i < n; i++) {
-        x += delta[i];
-        acc += (int32_t)w[i] * *x;
-    }
-    return acc;
-}
-
-GENN_INLINE int32_t genn_sparse_s16(const int16_t *x, const int16_t *w, const uint8_t *delta, int32_t n, int32_t acc)
-{
-    for (int32_t i = 0; i < n; i++) {
-        x += delta[i];
-        acc += (int32_t)w[i] * *x;
-    }
-    return acc;
-}
-
-GENN_INLINE float genn_sparse_f32(const float *x, const float *w, const uint8_t *delta, int32_t n, float acc)
-{
-    for (int32_t i = 0; i < n; i++) {
-        x += delta[i];
-        acc = acc + w[i] * *x;
-    }
-    return acc;
 }
 
 #endif

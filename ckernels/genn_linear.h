@@ -1,4 +1,4 @@
-/* Linear (fully connected): y[r][o] = clamp(b[o] + sum over k of w[o][k] * x[r][k]), dense and stored-sparse. */
+/* Linear (fully connected): y[r][o] = clamp(b[o] + sum over k of w[o][k] * x[r][k]), dense. */
 #ifndef GENN_LINEAR_H
 #define GENN_LINEAR_H
 
@@ -58,24 +58,6 @@ GENN_INLINE void genn_linear_f32(const struct genn_linear_f32 *p, const float *G
     }
 }
 
-GENN_INLINE void genn_linear_sparse_f32(const struct genn_linear_f32 *p, const float *GENN_RESTRICT x,
-                                        const float *GENN_RESTRICT w, const float *GENN_RESTRICT bias,
-                                        const uint8_t *GENN_RESTRICT delta, const uint16_t *GENN_RESTRICT count,
-                                        float *GENN_RESTRICT y)
-{
-    for (int32_t r = 0; r < p->rows; r++) {
-        const float *wp = w;
-        const uint8_t *dp = delta;
-        for (int32_t o = 0; o < p->out; o++) {
-            y[o] = genn_clamp_f32(genn_sparse_f32(x, wp, dp, count[o], bias[o]), p->clamp, p->lo, p->hi);
-            wp += count[o];
-            dp += count[o];
-        }
-        x += p->in;
-        y += p->out;
-    }
-}
-
 GENN_INLINE int32_t genn_linear_split_s16(const struct genn_linear_s16 *p, const int16_t *x, const int16_t *w,
                                           int32_t bias)
 {
@@ -113,25 +95,6 @@ GENN_INLINE void genn_linear_s16(const struct genn_linear_s16 *p, const int16_t 
     }
 }
 
-GENN_INLINE void genn_linear_sparse_s16(const struct genn_linear_s16 *p, const int16_t *GENN_RESTRICT x,
-                                        const int16_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT bias,
-                                        const uint8_t *GENN_RESTRICT delta, const uint16_t *GENN_RESTRICT count,
-                                        int16_t *GENN_RESTRICT y)
-{
-    for (int32_t r = 0; r < p->rows; r++) {
-        const int16_t *wp = w;
-        const uint8_t *dp = delta;
-        for (int32_t o = 0; o < p->out; o++) {
-            const int32_t acc = genn_sparse_s16(x, wp, dp, count[o], bias[o]);
-            y[o] = (int16_t)genn_clamp_s32(acc >> p->shift, p->lo, p->hi);
-            wp += count[o];
-            dp += count[o];
-        }
-        x += p->in;
-        y += p->out;
-    }
-}
-
 GENN_INLINE void genn_linear_s8(const struct genn_linear_s8 *p, const int8_t *GENN_RESTRICT x,
                                 const int8_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT bias,
                                 const int16_t *GENN_RESTRICT mult, int8_t *GENN_RESTRICT y)
@@ -147,25 +110,6 @@ GENN_INLINE void genn_linear_s8(const struct genn_linear_s8 *p, const int8_t *GE
         for (; o < p->out; o++) {
             const int32_t acc = genn_dot_s8(x, w + o * p->in, p->in, bias[o]);
             y[o] = (int8_t)genn_requantize(acc, mult[o], p->shift, p->offset, p->lo, p->hi);
-        }
-        x += p->in;
-        y += p->out;
-    }
-}
-
-GENN_INLINE void genn_linear_sparse_s8(const struct genn_linear_s8 *p, const int8_t *GENN_RESTRICT x,
-                                       const int8_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT bias,
-                                       const int16_t *GENN_RESTRICT mult, const uint8_t *GENN_RESTRICT delta,
-                                       const uint16_t *GENN_RESTRICT count, int8_t *GENN_RESTRICT y)
-{
-    for (int32_t r = 0; r < p->rows; r++) {
-        const int8_t *wp = w;
-        const uint8_t *dp = delta;
-        for (int32_t o = 0; o < p->out; o++) {
-            const int32_t acc = genn_sparse_s8(x, wp, dp, count[o], bias[o]);
-            y[o] = (int8_t)genn_requantize(acc, mult[o], p->shift, p->offset, p->lo, p->hi);
-            wp += count[o];
-            dp += count[o];
         }
         x += p->in;
         y += p->out;

@@ -16,7 +16,6 @@ from genn.errors import ModelError, UsageError
 from genn.ir import SCHEMES
 from genn.numerics import INT32_MAX
 from genn.ops.base import Stats
-from genn.ops.weights import stored_entries
 from tests import harness
 from tests.networks import Fn
 
@@ -138,13 +137,6 @@ def test_dense_and_sparse_mean_the_same(tmp_path: Path) -> None:
             for m in (s.model(scheme, "n", sparse=mode) for mode in ("always", "never"))
         )
         assert all(a[n].tobytes() == b[n].tobytes() for n in a)
-
-
-def test_stored_entries_bridge_gaps() -> None:
-    row = np.zeros((1, 1000), bool)
-    row[0, [0, 256, 900]] = True
-    kept = np.flatnonzero(stored_entries(row)[0])
-    assert kept.tolist() == [0, 255, 256, 511, 766, 900]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

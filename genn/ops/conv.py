@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genn.ir import NP_DTYPE, Graph, Node
-from genn.ops import weights
+from genn.ops import sparse, weights
 from genn.ops.base import (
     CTYPE,
     INF,
@@ -215,10 +215,10 @@ class Conv2d(Op):
                 consts,
             )
         if node.quant["sparse"]:
-            direct = kh == kw == 1 and not padded
-            workspace = 0 if direct else kh * kw * ci * NP_DTYPE[x.dtype].itemsize
-            ws = "ws" if workspace else "0"
-            call = Call(f"genn_conv_sparse_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, ws, "out0"))
+            pixels = sparse.PIXELS[graph.scheme]
+            tiles = -(-a.pool[0] * a.pool[1] // pixels)
+            workspace = tiles * pixels * kh * kw * ci * NP_DTYPE[x.dtype].itemsize
+            call = Call(f"genn_conv_sparse_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "ws", "out0"))
             return Lowered("genn_conv_sparse.h", [call], packed, consts, workspace)
         return Lowered(
             self.header, [Call(f"genn_conv_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))], packed, consts

@@ -73,7 +73,7 @@ class Linear(Op):
         params = {"rows": x.size // x.shape[-1], "in": x.shape[-1], "out": y.shape[-1]}
         params |= weights.finish_params(node, graph, node.attrs.lo, node.attrs.hi)
         call = Call(function, f"genn_linear_{suffix(graph)}", params, ("in0", *names, "out0"))
-        return Lowered(self.header, [call], packed, consts)
+        return Lowered("genn_linear_sparse.h" if node.quant["sparse"] else self.header, [call], packed, consts)
 
     def macs(self, node: Node, graph: Graph) -> int:
         x, y = in_tensor(node, graph), out_tensor(node, graph)

@@ -4,10 +4,9 @@ Weights come as a matrix (outputs, K), K in the kernel's order of taps (kh, kw, 
 
 =============  ==========================================================================================
 ``w``, ``b``   weights (outputs, K) and bias (outputs,): float32, or int64 with the zero point / rounding folded in
-``sparse``     True where stored zeros are left out; ``stored`` marks the entries kept, fillers included
+``sparse``     True where zeros are left out of storage (genn/ops/sparse.py)
 ``bound``      proven largest magnitude of any partial sum (integers); ``bits`` the weight bits used
 ``requant``    int8: the layer's Requant
-``narrow``     int8: every bias is a 17-bit integer times 2**narrow; None where that would move outputs too far
 ``shift``      int16: final shift; ``split``/``pre``: group length along K and its shift (0: one accumulator)
 =============  ==========================================================================================
 """
@@ -25,6 +24,7 @@ from genn import numerics
 from genn.errors import ModelError
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.numerics import INT32_MAX
+from genn.ops import sparse
 from genn.ops.base import CTYPE, Array, Stats, in_tensor, out_tensor
 
 BLOCK_F32 = 8  # outputs interleaved in a float32 block
@@ -58,27 +58,13 @@ def prepare(
 def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
     """Store zeros or not: by bytes and, in auto mode, only at densities where the sparse kernel is also faster."""
     q = node.quant
-    stored = stored_entries(q["w"] != 0)
     item = NP_DTYPE[graph.scheme].itemsize
-    dense_bytes = q["w"].size * item
-    sparse_bytes = int(stored.sum()) * (item + 1) + 2 * len(stored)
-    small = sparse_bytes < dense_bytes and stored.mean() <= SPARSE_DENSITY
-    fits = int(stored.sum(axis=1).max(initial=0)) < 1 << 16
-    q["sparse"] = bool(fits and not q.get("split") and (mode == "always" or (mode == "auto" and small)))
-    q["stored"] = stored if q["sparse"] else np.ones_like(stored)
-
-
-def stored_entries(nonzero: np.ndarray) -> np.ndarray:
-    """The entries sparse storage keeps: nonzeros, and a filler wherever the step to the next one exceeds 255."""
-    stored = nonzero.copy()
-    for row in range(len(stored)):
-        at = 0
-        for k in np.flatnonzero(nonzero[row]):
-            while k - at > 255:
-                at += 255
-                stored[row, at] = True
-            at = int(k)
-    return stored
+    q["sparse"] = False
+    if mode == "never" or q.get("split") or (mode == "auto" and (q["w"] != 0).mean() > SPARSE_DENSITY):
+        return
+    words, counts = sparse.pack_rows(q["w"], sparse.limit_of(node.op, graph.scheme), NP_DTYPE[graph.scheme])
+    small = 4 * len(words) + 2 * len(counts) < q["w"].size * item
+    q["sparse"] = bool(counts.max(initial=0) < 1 << 16 and (mode == "always" or small))
 
 
 def _prepare_int8(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray) -> None:
@@ -103,13 +89,7 @@ def _prepare_int8(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray) -> Non
         y.q = replace(y.q, scale=float(y.q.scale) * float(factor.max()) / 0.499)
         factor = sx * scale / float(y.q.scale)
     requant = numerics.requant_params(factor, y.q.zero_point)
-    rounded, narrow = numerics.narrow_bias(bq, float(factor.max()))
-    reach = numerics.accumulator_bound(wq, rounded, x.q.qmin, x.q.qmax)
-    if reach <= INT32_MAX:
-        bq, bound = rounded, reach
-    else:
-        narrow = None
-    node.quant.update(w=wq, b=bq, bound=bound, bits=8, requant=requant, scale=scale, narrow=narrow)
+    node.quant.update(w=wq, b=bq, bound=bound, bits=8, requant=requant, scale=scale)
 
 
 def _int16_scale(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, limit: int) -> int:
@@ -239,11 +219,10 @@ def pack(node: Node, graph: Graph, blocks: list[int] | None = None) -> tuple[Arr
     if graph.scheme == "int8":
         consts["mult"] = Array("int16_t", q["requant"].mult)
     if q["sparse"]:
-        stored = q["stored"]
-        consts["delta"] = Array("uint8_t", _deltas(stored))
-        consts["count"] = Array("uint16_t", stored.sum(axis=1))
-        values = q["w"][stored]
-    elif graph.scheme == "float32":
+        words, counts = sparse.pack_rows(q["w"], sparse.limit_of(node.op, graph.scheme), NP_DTYPE[graph.scheme])
+        consts["count"] = Array("uint16_t", counts)
+        return Array("uint32_t", words), consts, ("w", *(f"c.{name}" for name in consts))
+    if graph.scheme == "float32":
         values = interleave(q["w"], blocks or [len(q["w"])])
     else:
         values = q["w"].ravel()
@@ -259,11 +238,3 @@ def interleave(w: np.ndarray, groups: list[int], block: int = BLOCK_F32) -> np.n
             parts.append(w[row + o : row + min(o + block, rows)].T.ravel())
         row += rows
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def _deltas(stored: np.ndarray) -> np.ndarray:
-    """Distances from one stored entry to the next; each row starts at column 0."""
-    out = []
-    for row in stored:
-        out.append(np.diff(np.flatnonzero(row), prepend=0))
-    return np.concatenate(out) if out else np.zeros(0, np.int64)
