@@ -7,6 +7,7 @@ Weights come as a matrix (outputs, K), K in the kernel's order of taps (kh, kw, 
 ``sparse``     True where zeros are left out of storage (genn/ops/sparse.py)
 ``bound``      proven largest magnitude of any partial sum (integers); ``bits`` the weight bits used
 ``requant``    int8: the layer's Requant
+``narrow``     int8: every bias is a 17-bit integer times 2**narrow; None where that would move outputs too far
 ``shift``      int16: final shift; ``split``/``pre``: group length along K and its shift (0: one accumulator)
 =============  ==========================================================================================
 """
@@ -89,7 +90,13 @@ def _prepare_int8(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray) -> Non
         y.q = replace(y.q, scale=float(y.q.scale) * float(factor.max()) / 0.499)
         factor = sx * scale / float(y.q.scale)
     requant = numerics.requant_params(factor, y.q.zero_point)
-    node.quant.update(w=wq, b=bq, bound=bound, bits=8, requant=requant, scale=scale)
+    rounded, narrow = numerics.narrow_bias(bq, float(factor.max()))
+    reach = numerics.accumulator_bound(wq, rounded, x.q.qmin, x.q.qmax)
+    if reach <= INT32_MAX:
+        bq, bound = rounded, reach
+    else:
+        narrow = None
+    node.quant.update(w=wq, b=bq, bound=bound, bits=8, requant=requant, scale=scale, narrow=narrow)
 
 
 def _int16_scale(w: np.ndarray, b: np.ndarray, sx: float, xmax: int, limit: int) -> int:
