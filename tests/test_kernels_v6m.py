@@ -1,0 +1,108 @@
+"""The ARMv6-M kernels: sums at the end of what the packing holds, every width and run, and their cycles and bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from genn.bench.kernels import measure, workload
+from genn.emulate import emulate
+from genn.host import load
+from genn.kernels import OPTIMIZE, v6m
+from genn.target import load_target
+from tests import harness
+from tests.many import Many
+from tests.test_kernels import ends
+
+TARGET = "cortex-m0plus"
+LONGEST = 516  # taps of 127 whose sum with inputs of -128 stays below 2**23
+
+
+def _signs(taps: int, outputs: int) -> nn.Module:
+    """Weights of the largest magnitude; row by row all positive, all negative, or one sign and then the other."""
+    layer = nn.Linear(taps, outputs)
+    rows = [1.0, -1.0, torch.where(torch.arange(taps) < taps // 2, 1.0, -1.0)]
+    layer.weight.data = torch.stack([torch.ones(taps) * rows[o * o % 3] for o in range(outputs)])
+    return layer
+
+
+def _pooled(layer: nn.Module, window: int | tuple[int, int]) -> nn.Module:
+    return nn.Sequential(layer, nn.ReLU(), nn.MaxPool2d(window))
+
+
+def _subjects() -> list[harness.Subject]:
+    torch.manual_seed(5)
+    cases: list[tuple[nn.Module, tuple[int, ...]]] = [(_signs(LONGEST, 13), (1, LONGEST)), (_signs(515, 8), (2, 515))]
+    cases += [(nn.Linear(k, o), (1, k)) for o, k in enumerate((9, 1, 2, 3, 4, 5, 6, 7, 8, 13, 1, 11, 2, 17, 3), 1)]
+    cases += [
+        (nn.Conv2d(1, 9, 3, padding=1), (1, 1, 5, 6)),  # gathered
+        (nn.Conv2d(13, 4, 3, padding=1, stride=2), (1, 13, 6, 5)),  # in place but for the border
+        (nn.Conv2d(17, 12, (3, 2)), (1, 17, 5, 4)),
+        (nn.Conv2d(6, 15, 3, dilation=2, padding=2), (1, 6, 5, 5)),
+        (nn.Conv2d(9, 5, (4, 1), padding=(3, 2)), (1, 9, 2, 3)),  # rows and columns of padding only
+        (nn.Conv1d(7, 6, 5, stride=3), (1, 7, 17)),
+        (_pooled(nn.Conv2d(11, 14, 3, padding=1), 2), (1, 11, 6, 7)),
+        (_pooled(nn.Conv2d(12, 3, 2), (3, 1)), (1, 12, 8, 4)),
+        (nn.Conv2d(1, 1, (3, 3), groups=1), (1, 1, 4, 4)),
+        (nn.Conv2d(5, 5, 3, groups=5, padding=1), (1, 5, 4, 6)),
+        (nn.Conv2d(4, 4, 2, groups=4, stride=2), (1, 4, 5, 4)),
+        (nn.Conv2d(3, 3, (1, 5), groups=3, padding=(0, 4), dilation=(1, 2)), (1, 3, 2, 9)),
+        (_pooled(nn.Conv2d(7, 7, 3, groups=7, padding=1), (2, 3)), (1, 7, 5, 6)),
+    ]
+    return [harness.subject(m, [s], f"{m} {s}", i) for i, (m, s) in enumerate(cases)]
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16"])
+def test_bytes_of_the_reference(scheme: str, tmp_path: Path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    subjects = harness.once("kernels-v6m", _subjects)
+    goals = ("time", "flash") if scheme == "int8" else ("flash", "time")
+    models = [s.model(scheme, f"v{i}", target=TARGET, optimize=goals[i % 2]) for i, s in enumerate(subjects)]
+    for m in models:
+        assert all("v6m" in layer.kernel for layer in m.project.layers if layer.weights), m.graph.dump()
+    stored = [ends(m.graph, s.stored(m)) for m, s in zip(models, subjects, strict=True)]
+    many = Many(models, tmp_path / "many")
+    images = many.images(stored)
+    assert many.differences(stored, load(many.folder).run([images], jobs=1).outputs["arena_out"]) == []
+    assert many.differences(stored, emulate(many.folder, load_target(TARGET), [images]).outputs[0]) == []
+
+
+def test_longer_sums_than_the_packing_holds_take_the_portable_kernel() -> None:
+    s = harness.subject(_signs(LONGEST + 1, 4), [(1, LONGEST + 1)])
+    assert [x.kernel for x in s.model("int8", "n", target=TARGET).project.layers] == ["portable"]
+    assert [x.kernel for x in s.model("int16", "n", target=TARGET).project.layers] == ["linear-v6m"]
+
+
+@pytest.mark.parametrize("optimize", OPTIMIZE)
+@pytest.mark.parametrize("scheme", ["int8", "int16"])
+def test_packed_weights_hold_no_padding(scheme: str, optimize: str) -> None:
+    """As many stored values as weights, in every width."""
+    rng = np.random.default_rng(1)
+    for outputs in range(1, 26):
+        w = rng.integers(-127, 128, (outputs, 7))
+        assert v6m.pack_rows(w, scheme, optimize).values.size == w.size
+
+
+LIMITS = {  # workload, scheme, mode: cycles, bytes of extra flash
+    ("mnist-mlp", "int8", "balanced"): (340_000, 1_500),
+    ("mnist-mlp", "int8", "flash"): (450_000, 1_350),
+    ("mnist-mlp", "int16", "balanced"): (402_000, 1_600),
+    ("mnist-cnn", "int8", "balanced"): (2_180_000, 2_700),
+    ("mnist-cnn", "int8", "flash"): (4_050_000, 2_200),
+    ("mnist-cnn", "int16", "balanced"): (2_700_000, 2_400),
+    ("ds-block", "int8", "balanced"): (2_960_000, 1_850),
+    ("ds-block", "int8", "flash"): (3_650_000, 1_600),
+}
+
+
+@pytest.mark.parametrize(("name", "scheme", "mode"), LIMITS)
+def test_cycles_and_bytes(name: str, scheme: str, mode: str, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    row = measure(workload(name), scheme, "m0plus", mode)
+    cycles, extra = LIMITS[name, scheme, mode]
+    assert row["cycles"] <= cycles
+    assert row["extra_flash"] <= extra
