@@ -25,7 +25,7 @@ import numpy as np
 
 import genn
 from genn import suite
-from genn.errors import CheckFailed, ToolchainError, UsageError
+from genn.errors import CheckFailed, GennError, ToolchainError, UsageError
 from genn.ir import SCHEMES, Graph
 from genn.progress import steps
 from genn.report import Report
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 SPARSE, PAPER = "-sparse", "-paper"
 NAMES = (*catalog.NAMES, *MLPERF)
-FALLBACK = {"cortex-m4": "generic-m4", "cortex-m0plus": "cortex-m0plus"}  # where a model does not fit its board
+FALLBACK = {"cortex-m4": "generic-m4", "cortex-m0plus": "generic-m0plus"}  # where a model does not fit its board
 # board: timings; the first board is the one that flash and RAM are of
 BOARDS = {"nucleo-f411re": ["cortex-m4"], "cortex-m0plus": ["thumbulator", "cortex-m0plus"]}
 MLPERF_BOARDS = {"stm32l4r5zi": ["cortex-m4"], "stm32g0b1": ["cortex-m0plus"]}
@@ -95,13 +95,20 @@ def bench(models: Sequence[str] = NAMES, schemes: Sequence[str] = SCHEMES, jobs:
     from genn.bench.suite_report import report
 
     wanted = jobs_of(models, schemes)
+    machine = {"compiler": find_arm_gcc().version, "genn": genn.__version__, "optimize": OPTIMIZE}
     rows: dict[Job, Row] = {}
+    failed: list[str] = []
     with steps("bench suite", len(wanted)) as done, _pool(min(jobs, len(wanted))) as results:
         for job, row in results(wanted, data):
-            rows[job] = row
+            if isinstance(row, str):
+                failed.append(f"{job.entry} {job.scheme}: {row}")
+            else:
+                rows[job] = row
             done(1)
-    machine = {"compiler": find_arm_gcc().version, "genn": genn.__version__, "optimize": OPTIMIZE}
-    return report([rows[job] for job in wanted], published(), machine)
+    made = report([rows[job] for job in wanted if job in rows], published(), machine)
+    if failed:
+        made.ok, made.failure = False, "not measured: " + "; ".join(failed)
+    return made
 
 
 def published() -> dict[str, Any]:
@@ -111,15 +118,15 @@ def published() -> dict[str, Any]:
 
 @contextmanager
 def _pool(processes: int) -> Iterator[Any]:
-    """A function from jobs to (job, row) as they are done, in this process or in others."""
+    """A function from jobs to (job, row or what was wrong) as they are done, in this process or in others."""
     if processes <= 1:
-        yield lambda wanted, data: ((job, measure(job, data)) for job in wanted)
+        yield lambda wanted, data: ((job, _attempt(job, data)) for job in wanted)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare) as pool:
 
-        def results(wanted: Sequence[Job], data: Path | None) -> Iterator[tuple[Job, Row]]:
-            running = {pool.submit(measure, job, data): job for job in wanted}
+        def results(wanted: Sequence[Job], data: Path | None) -> Iterator[tuple[Job, Row | str]]:
+            running = {pool.submit(_attempt, job, data): job for job in wanted}
             for future in as_completed(running):
                 yield running[future], future.result()
 
@@ -141,6 +148,14 @@ def _prepare() -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def _attempt(job: Job, data: Path | None) -> Row | str:
+    """One row that cannot be measured leaves the others alone."""
+    try:
+        return measure(job, data)
+    except GennError as error:
+        return str(error)
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------
