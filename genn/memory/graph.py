@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from genn.errors import GennError
 
@@ -34,6 +35,9 @@ class Access:
 
     def rows(self, steps: int, total: int) -> list[tuple[int, int]]:
         """For each step the half-open range of rows, within ``total`` rows."""
+        return _rows(self, steps, total)
+
+    def _ranges(self, steps: int, total: int) -> list[tuple[int, int]]:
         if self.whole:
             return [(0, total)] * steps
         out = []
@@ -42,6 +46,12 @@ class Access:
             start = min(max(start, 0), total)
             out.append((start, max(start, min(stop, total))))
         return out
+
+
+@lru_cache(1 << 14)
+def _rows(access: Access, steps: int, total: int) -> list[tuple[int, int]]:
+    """The same list for all that ask for it, who do not change it: networks repeat themselves."""
+    return access._ranges(steps, total)
 
 
 def window(kernel: int, stride: int = 1, pad: int = 0, pixel: bool = False) -> Access:

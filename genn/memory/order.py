@@ -149,14 +149,24 @@ def closures(problem: Problem) -> tuple[list[int], list[int]]:
     return up, down
 
 
-def lower_bound(problem: Problem, up: list[int], down: list[int], i: int) -> int:
-    """Bytes live while ``i`` runs in any order: stores that must have been begun and must still be read."""
-    before, after, total = up[i], down[i] | (1 << i), problem.workspace[i]
+def lower_bounds(problem: Problem, up: list[int], down: list[int]) -> list[int]:
+    """For each operator the bytes live while it runs in any order: what must have begun and must still be read."""
+    n = problem.size
+    everything = (1 << n) - 1
+    bounds = [problem.workspace[i] - max((saving for _, saving in problem.credits[i]), default=0) for i in range(n)]
     for s in problem.stores:
-        begun = s.present or s.writers & (before | (1 << i))
-        if (begun and (s.pinned or s.readers & after)) or s.writers == 1 << i:
-            total += s.size
-    return total - max((saving for _, saving in problem.credits[i]), default=0)
+        begun = everything if s.present else 0
+        for w in bits(s.writers):
+            begun |= down[w] | (1 << w)
+        needed = everything if s.pinned else 0
+        for r in bits(s.readers):
+            needed |= up[r] | (1 << r)
+        live = begun & needed
+        if s.writers.bit_count() == 1:
+            live |= s.writers
+        for i in bits(live) if s.size else ():
+            bounds[i] += s.size
+    return bounds
 
 
 def cut(problem: Problem) -> tuple[list[tuple[list[int], bool]], list[int]]:
@@ -165,7 +175,7 @@ def cut(problem: Problem) -> tuple[list[tuple[list[int], bool]], list[int]]:
     up, down = closures(problem)
     everything = (1 << n) - 1
     cuts = {i for i in range(n) if up[i] | down[i] | (1 << i) == everything}
-    bounds = [lower_bound(problem, up, down, i) for i in range(n)]
+    bounds = lower_bounds(problem, up, down)
     pieces: list[tuple[list[int], bool]] = []
     piece: list[int] = []
     for i in range(n):

@@ -11,6 +11,9 @@ from genn.memory.reduce import Concats
 from genn.memory.schedule import Options, Schedule, Scheduler
 
 
+TRIALS = 8  # of turning concats that are read in parts into slices
+
+
 def schedule(graph: LiveGraph, options: Options) -> Schedule:
     """The schedule with the lowest peak found.  The order is proven for the concats chosen, which descent chooses."""
     return schedules(graph, options)[0]
@@ -96,17 +99,21 @@ def _candidates(found: Schedule, graph: LiveGraph, concats: Concats) -> list[Con
     return out
 
 
-def _prefer_slices(
-    graph: LiveGraph, best: Schedule, concats: Concats, options: Options, deadline: float
-) -> Concats:
+def _prefer_slices(graph: LiveGraph, best: Schedule, concats: Concats, options: Options, deadline: float) -> Concats:
     """Slices instead of parts where that costs nothing: a reader then walks one tensor."""
-    for i in sorted(concats.parts, reverse=True):
-        if time.monotonic() > deadline:
+    waiting = [sorted(concats.parts, reverse=True)]
+    for _ in range(TRIALS):
+        if not waiting or time.monotonic() > deadline:
             break
-        other = replace(concats, slices=concats.slices | {i}, parts=concats.parts - {i})
-        made = _run(graph, other, options, best.peak)
-        if made.peak <= best.peak:
-            best, concats = made, other
+        some = frozenset(waiting.pop())
+        if not some:
+            continue
+        other = replace(concats, slices=concats.slices | some, parts=concats.parts - some)
+        if _run(graph, other, options, best.peak).peak <= best.peak:
+            concats = other
+        elif len(some) > 1:
+            half = sorted(some, reverse=True)
+            waiting += [half[len(half) // 2 :], half[: len(half) // 2]]
     return concats
 
 

@@ -200,8 +200,11 @@ class Scheduler:
                         found.append((s, store, 0, not self.options.overlap))
             if self.options.overlap:
                 taken = {i for i, *_ in found}
-                trace = self.rows.pull(k, {k}, [store])
-                found += [p for p in self._distances(trace) if p[0] not in taken]
+                found += [
+                    (i, store, max(d, 0), False)
+                    for i, d in self.rows.distances(k).items()
+                    if i not in taken and i not in self.pinned
+                ]
             self._single[k] = found
         return self._single[k]
 

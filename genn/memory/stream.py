@@ -131,6 +131,20 @@ class Rows:
                 found.append((leaf, whole or not op.interleaved))
         return found
 
+    def distances(self, k: int) -> dict[int, int]:
+        """Of one operator by itself: input store -> the bytes that it must start behind the output at least."""
+        store, shift, row, exact = self.base[k]
+        ends = [shift + (stop if exact else self.layout.rows[store]) * row for _, stop in self.touch[k]]
+        least: dict[int, list[int]] = {}
+        for n in self.needs[k]:
+            if n.store != store:
+                before = least.get(n.store)
+                least[n.store] = n.least if before is None else list(map(min, before, n.least))
+        return {
+            s: max(end - low * self.layout.row(s) for end, low in zip(ends, lows, strict=False))
+            for s, lows in least.items()
+        }
+
     def pull(self, target: int, members: Collection[int], outs: Collection[int] = (), record: bool = False) -> Trace:
         """Run ``target`` to its end, pulling the operators in ``members``; all others have run.
 
@@ -147,8 +161,8 @@ class Rows:
             h: [p for k in ks for p in self.pulls[k] if p[0] in inside and unit[p[0]] != h] for h, ks in chain.items()
         }
         touched = {n.store for k in inside for n in self.needs[k]} | {self.base[k][0] for k in inside}
-        readers = {s: [(unit[r], self.needs[r][x]) for r, x in self.readers[s] if r in inside] for s in touched}
-        inputs = [s for s in readers if s not in outs]
+        readers = {s: [(unit[r], self.needs[r][x].least) for r, x in self.readers[s] if r in inside] for s in touched}
+        inputs = [(s, self.layout.row(s), r) for s, r in readers.items() if r and s not in outs]
         done = dict.fromkeys(chain, 0)
         begun: dict[int, int] = {}
         trace = Trace(pixels={self.base[k][0] for k in inside if unit[k] != k})
@@ -176,16 +190,16 @@ class Rows:
             stop = self.touch[k][u][1]
             top = max(begun.get(store, 0), stop if exact else self.layout.rows[store])
             begun[store] = top
+            held = top
             if readers.get(store):
-                low = min(n.least[done[r]] for r, n in readers[store])
-                rings[store] = max(rings.get(store, 0), top - low)
-            else:
-                rings[store] = max(rings.get(store, 0), top)
+                held -= min([least[done[r]] for r, least in readers[store]])
+            if held > rings.get(store, 0):
+                rings[store] = held
             if store in outs:
                 end = shift + stop * row
-                for s in inputs:
-                    low = min((n.least[done[r]] for r, n in readers[s]), default=0)
-                    gap = end - low * self.layout.row(s)
+                for s, width, rs in inputs:
+                    low = rs[0][1][done[rs[0][0]]] if len(rs) == 1 else min([least[done[r]] for r, least in rs])
+                    gap = end - low * width
                     if gap > distance.get((s, store), -(1 << 62)):
                         distance[s, store] = gap
             if record:
