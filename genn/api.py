@@ -22,6 +22,7 @@ from genn.ir import SCHEMES, Graph
 from genn.kernels import GOAL, Goal
 from genn.names import check_name, identifier
 from genn.ops import registry
+from genn.plan import in_order
 from genn.report import Report, Table, shape_text
 from genn.target import Target, load_target
 
@@ -55,7 +56,7 @@ def convert(
     calibration: array (S, ...) or a mapping or list of arrays, one per input, of typical real inputs.
     sparse: ``auto`` stores exact zeros or not, layer by layer, as is worthwhile; ``always``, ``never``.
     target: the board or chip whose kernels the weights are packed for; the C runs everywhere, and fastest there.
-    optimize: ``time``, ``flash``, or ``balanced``: what the kernels are chosen for.
+    optimize: ``time``, ``flash``, ``balanced`` or ``ram``: what kernels and plan are chosen for.
     sensor: ``TYPE:SCALE[:OFFSET]``: adds an integer-only conversion of sensor values to NAME.h.
     vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
     Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
@@ -115,7 +116,7 @@ def convert_graph(
     samples = None
     if calibration is not None:
         samples = match_inputs(graph, calibration, "calibration")
-    quantized = quantize.quantize(graph, scheme, samples, sparse)
+    quantized = in_order(quantize.quantize(graph, scheme, samples, sparse))
     project = codegen.generate(quantized, name)
     given = match_inputs(graph, vector_data, "test vectors") if vector_data is not None else samples
     if given is None:
@@ -272,7 +273,8 @@ def _value(model: Model, tensor: str) -> dict[str, Any]:
 
 def _manifest(model: Model) -> dict[str, Any]:
     graph, project = model.graph, model.project
-    steps = {node.name: i for i, node in enumerate(graph.nodes)}
+    inner = {n.name: r.nodes[-1].name for r in (s.region for s in project.streams) for n in r.nodes}
+    steps = {node.name: i for i, node in enumerate(project.planned.nodes)}
     layers = []
     for layer in project.layers:
         node, low = layer.node, layer.lowered
@@ -296,10 +298,11 @@ def _manifest(model: Model) -> dict[str, Any]:
                 ),
                 "in_shapes": [list(t.shape) for t in graph.activations(node)],
                 "out_shapes": [list(graph[o].shape) for o in node.outputs],
-                "arena_live": project.plan.live(steps[node.name]),
+                "arena_live": project.plan.live(steps[inner.get(node.name, node.name)]),
+                "runs_in": next((s.symbol for s in project.streams if node in s.region.nodes), None),
                 "workspace": low.workspace,
                 "source": {"fqn": node.source.fqn, "file": node.source.file, "line": node.source.line},
-                "outputs": [{"tensor": o, **_value(model, o)} for o in node.outputs],
+                "outputs": [{"tensor": o, **_value(model, o)} for o in node.outputs if o in project.plan.offsets],
             }
         )
     return {

@@ -38,7 +38,7 @@ def emulated_layers(
     path = elf or build_firmware(manifest.folder, target)
     machine = LiveMachine(path, target.core, target.fpu, target.timing)
     run, arena = f"{manifest.name}_run", machine._address("genn_arena")
-    entries = {machine._address(layer.symbol): layer for layer in manifest.layers}
+    entries = {machine._address(entry): x for x in manifest.layers if (entry := manifest.entry(x)) is not None}
     found: list[list[list[np.ndarray]]] = [[[] for _ in layer.outputs] for layer in manifest.layers]
     before: Layer | None = None
 

@@ -90,17 +90,20 @@ def table_source(manifest: Manifest) -> str:
         pieces.append(f'    "{text[at:end]}"')
         at = end
     layers = manifest.layers
+    entries = [manifest.entry(layer) for layer in layers]
     taps = [v for layer in layers for v in layer.outputs]
     tables = (("ins", manifest.inputs), ("outs", manifest.outputs), ("taps", taps))
     return "\n".join([
         "#define GENN_HOST_TABLE",
         '#include "_host.h"',
         f"int {name}_run(void *arena);",
-        *(f"void {layer.symbol}(unsigned char *arena);" for layer in layers),
+        *(f"void {entry}(unsigned char *arena);" for entry in entries if entry),
+        "static inline void genn_host_nothing(unsigned char *arena) { (void)arena; }",
         "static const char facts[] =", *pieces, "    ;",
         *(_values(kind, values) for kind, values in tables),
         "static const genn_host_layer layers[] = {",
-        *(f"    {{{layer.symbol}, {len(layer.outputs)}}}," for layer in layers), "    {0, 0}};",
+        *(f"    {{{entry or 'genn_host_nothing'}, {len(layer.outputs)}}},"
+          for layer, entry in zip(layers, entries, strict=True)), "    {0, 0}};",
         "const genn_host_model genn_host_table = {",
         f"    facts, {manifest.arena_bytes}u, {manifest.arena_align}u, {name}_run,",
         f"    {len(manifest.inputs)}, {len(manifest.outputs)}, {len(layers)}, {len(taps)}, ins, outs, taps, layers}};",

@@ -82,6 +82,7 @@ class Layer:
     symbol: str
     outputs: tuple[Value, ...]
     macs: int = 0
+    runs_in: str | None = None  # the function of the region in which it runs row by row
 
     def __str__(self) -> str:
         return f"layer {self.index} ({self.name}, {self.op})" if self.name else f"layer {self.index} ({self.op})"
@@ -100,6 +101,13 @@ class Manifest:
     outputs: tuple[Value, ...]
     layers: tuple[Layer, ...]
     raw: Mapping[str, Any] = field(repr=False)
+
+    def entry(self, layer: Layer) -> str | None:
+        """What a tool calls to run a layer: its function; of a region the region's own, at its last layer only."""
+        if layer.runs_in is None:
+            return layer.symbol
+        last = max(x.index for x in self.layers if x.runs_in == layer.runs_in)
+        return layer.runs_in if layer.index == last else None
 
     def match(self, arrays: Any, what: str = "data") -> dict[str, np.ndarray]:
         """Real arrays as {input: float32 (S, *torch_shape)}; UsageError if they do not fit (genn.data.match)."""
@@ -186,6 +194,7 @@ class _Layer(msgspec.Struct, kw_only=True):
     out_shapes: list[_Shape] | None = None
     arena_live: _Count | None = None
     source: _Source | None = None
+    runs_in: _Symbol | None = None
     outputs: list[_Value] = []
 
 
@@ -211,7 +220,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of a project folder, given types.  Errors as ``read_raw``."""
     checked, raw = _read(Path(folder))
     layers = tuple(
-        Layer(x.index, x.name, x.op, x.symbol, tuple(_value(v, v.tensor) for v in x.outputs), x.macs)
+        Layer(x.index, x.name, x.op, x.symbol, tuple(_value(v, v.tensor) for v in x.outputs), x.macs, x.runs_in)
         for x in checked.layers
     )
     inputs, outputs = (tuple(_value(v, v.name) for v in values) for values in (checked.inputs, checked.outputs))

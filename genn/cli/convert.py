@@ -45,10 +45,10 @@ Examples:
 @click.option(
     "-O",
     "optimize",
-    type=click.Choice(["time", "balanced", "flash"]),
+    type=click.Choice(["time", "balanced", "flash", "ram"]),
     default="balanced",
     show_default=True,
-    help="What the kernels are chosen for.",
+    help="What the kernels are chosen for; ram is balanced, and runs layers row by row where that saves memory.",
 )
 @click.option("-n", "--name", help="Name of the network in C.", default="net", show_default=True)
 @click.option(

@@ -9,6 +9,6 @@ in ``ckernels/``, and import the module below.  ``tests/test_kernels.py`` finds 
 """
 
 from genn.kernels import dsp_conv, dsp_depthwise, dsp_linear, float_conv, v6m  # noqa: F401  (they register themselves)
-from genn.kernels.base import GOAL, OPTIMIZE, Goal, Kernel, choose, goal_of, kernels, register
+from genn.kernels.base import GOAL, GOALS, OPTIMIZE, Goal, Kernel, choose, goal_of, kernels, register
 
-__all__ = ["GOAL", "OPTIMIZE", "Goal", "Kernel", "choose", "goal_of", "kernels", "register"]
+__all__ = ["GOAL", "GOALS", "OPTIMIZE", "Goal", "Kernel", "choose", "goal_of", "kernels", "register"]

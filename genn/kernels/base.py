@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genn.target import Target
 
 OPTIMIZE = ("time", "balanced", "flash")
+GOALS = (*OPTIMIZE, "ram")  # of -O: ram is balanced, and streams rows where that saves memory
 GOAL = "goal"  # its key in Graph.meta
 
 # What the instruction set offers a kernel.
@@ -33,21 +34,24 @@ class Goal:
     isa: ``armv6m``, ``armv7m``, ``armv7em`` (with the DSP instructions), or ``generic`` where no target was named.
     optimize: ``time``, ``flash``, or ``balanced`` between them.
     only: for tests and benchmarks, the one tuned kernel allowed: its name, or ``portable`` for none.
+    stream: run layers row by row where that lowers the peak of the arena.
     """
 
     isa: str = "generic"
     fpu: bool = False
     optimize: str = "balanced"
     only: str | None = None
+    stream: bool = False
 
     @staticmethod
     def of(target: Target | None, optimize: str = "balanced", only: str | None = None) -> Goal:
         """The goal that a target and ``-O`` mean."""
-        if optimize not in OPTIMIZE:
-            raise UsageError(f"there is no goal {optimize!r}", "-O", f"use one of {', '.join(OPTIMIZE)}")
+        if optimize not in GOALS:
+            raise UsageError(f"there is no goal {optimize!r}", "-O", f"use one of {', '.join(GOALS)}")
+        stream, optimize = optimize == "ram", "balanced" if optimize == "ram" else optimize
         if target is None:
-            return Goal("generic", False, optimize, only)
-        return Goal(ISA[target.core], target.fpu, optimize, only)
+            return Goal("generic", False, optimize, only, stream)
+        return Goal(ISA[target.core], target.fpu, optimize, only, stream)
 
 
 def goal_of(graph: Graph) -> Goal:

@@ -11,11 +11,15 @@ from genn.ops import (
     pool,
     smooth,
     softmax,
+    stream,
     transposed,
     upsample,
 )
 from genn.ops.base import aten_table, registry
 
-FAMILIES = (activation, conv, dense, elementwise, mean, move, parts, pool, smooth, softmax, transposed, upsample)
+FAMILIES = (
+    *(activation, conv, dense, elementwise, mean, move),
+    *(parts, pool, smooth, softmax, stream, transposed, upsample),
+)
 
 __all__ = ["FAMILIES", "aten_table", "registry"]

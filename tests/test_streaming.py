@@ -1,0 +1,121 @@
+"""Row streaming: schedules replayed, and random chains byte for byte through every scheme, the host and both cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from genn import streaming
+from genn.ir import SCHEMES
+from genn.streaming import Window
+from tests import harness
+
+CHAINS = 10
+
+
+def chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """A random run of convolutions and maximum pools over an image that is wide at first."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    c, h, w = int(rng.integers(1, 5)), int(rng.integers(12, 26)), int(rng.integers(5, 20))
+    shape = (1, c, h, w)
+    layers: list[nn.Module] = []
+    for _ in range(int(rng.integers(3, 7))):
+        kind = rng.choice(["conv", "point", "depth", "pool", "conv pool", "dilated"])
+        k, s = int(rng.integers(2, 5)), int(rng.integers(1, 3))
+        if min(h, w) < 6:
+            kind = "point"
+        o = int(rng.integers(2, 9))
+        if kind == "point":
+            layers += [nn.Conv2d(c, o, 1), nn.ReLU6()]
+            c = o
+        elif kind == "depth":
+            layers += [nn.Conv2d(c, c, 3, padding=1, stride=s, groups=c), nn.ReLU()]
+        elif kind == "pool":
+            layers.append(nn.MaxPool2d(3, s, padding=int(rng.integers(0, 2))))
+        elif kind == "conv pool":
+            layers += [nn.Conv2d(c, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            c = o
+        elif kind == "dilated":
+            layers.append(nn.Conv2d(c, o, (3, 1), padding=(2, 0), dilation=(2, 1)))
+            c = o
+        else:
+            layers += [nn.Conv2d(c, o, k, padding=int(rng.integers(0, k)), stride=min(s, k)), nn.ReLU()]
+            c = o
+        _, _, h, w = nn.Sequential(*layers)(torch.zeros(shape)).shape
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * h * w, 3)), shape
+
+
+def subjects() -> list[harness.Subject]:
+    def make() -> list[harness.Subject]:
+        made = [(seed, *chain(seed)) for seed in range(CHAINS)]
+        return [harness.subject(net, [shape], f"chain {seed}", seed) for seed, net, shape in made]
+
+    return harness.once("streaming", make)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_streamed_on_the_host(scheme: str, tmp_path: Path, need_tool) -> None:
+    need_tool("cc")
+    found = subjects()
+    for target in (None, "generic-m4"):
+        models = [s.model(scheme, f"n{i}", target=target, optimize="ram") for i, s in enumerate(found)]
+        whole = [s.model(scheme, f"n{i}", target=target) for i, s in enumerate(found)]
+        assert sum(bool(m.project.streams) for m in models) > len(found) // 2
+        assert all(a.project.plan.arena <= b.project.plan.arena for a, b in zip(models, whole, strict=True))
+        assert harness.host_differences(models, found, tmp_path / str(target)) == []
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "generic-m4"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_streamed_in_the_emulator(scheme: str, target: str, tmp_path: Path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    found = subjects()
+    models = [s.model(scheme, f"n{i}", target=target, optimize="ram") for i, s in enumerate(found)]
+    assert harness.emulated_differences(models, found, tmp_path / "many", target) == []
+
+
+def test_layers_are_compared_though_they_stream(tmp_path: Path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    s = next(s for s in subjects() if s.model("int8", "net", optimize="ram").project.streams)
+    model = s.model("int8", "net", optimize="ram", target="cortex-m0plus")
+    x = next(iter(s.inputs.values()))
+    report = model.verify(x, on=("host", "emu"), layers=True, samples=1)
+    assert report.ok
+    costs = model.emulate("cortex-m0plus").data
+    streamed = [r["symbol"] for r in model.manifest["layers"] if r["runs_in"]]
+    assert streamed and all(r["cycles"] > 0 for r in costs["layers"] if r["symbol"] in streamed)
+
+
+def test_every_window_of_a_region_is_in_its_line_buffer() -> None:
+    for s in subjects():
+        graph = s.model("int8", "net", optimize="ram").graph
+        for nodes in streaming.chains(graph):
+            if len(nodes) > 1:
+                streaming.check(graph, [streaming.region(nodes, graph, {})])
+
+
+def test_windows() -> None:
+    same = Window(stride=1, pad=1, reach=3, rows_in=5, rows_out=5)
+    assert [(same.first(r), same.end(r)) for r in range(5)] == [(0, 2), (0, 3), (1, 4), (2, 5), (3, 5)]
+    assert same.kept == 3 and same.padded
+    half = Window(stride=2, pad=0, reach=2, rows_in=7, rows_out=3)
+    assert half.kept == 2 and not half.padded
+
+
+def test_the_fewest_layers_stream_that_bring_the_peak_down() -> None:
+    """Wide at first, narrow behind: the narrow layers stay whole."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1, stride=3), nn.ReLU(),
+                        nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1), nn.Flatten(), nn.Linear(128, 2))
+    s = harness.subject(net, [(1, 1, 24, 24)])
+    model = s.model("int8", "net", optimize="ram")
+    (region,) = [x.region for x in model.project.streams]
+    assert len(region.nodes) == 2
+    image, kept = 24 * 24, 3 * 24 * 8
+    assert region.lines == (kept,)
+    assert image + kept < model.project.plan.arena < image + kept + 500 < s.model("int8", "net").project.plan.arena
