@@ -5,6 +5,8 @@ Weights are folded in float64 and rounded once: a constant that was folded remem
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from genn.ir import Graph, Node
@@ -23,6 +25,21 @@ def _take_over(graph: Graph, first: Node, second: Node) -> None:
     """``first`` now makes what ``second`` made; ``second`` is gone."""
     first.outputs = list(second.outputs)
     graph.nodes = [n for n in graph.nodes if n is not second]
+
+
+def _absorb_all(graph: Graph, absorbed: Callable[[Index, Node], Node | None]) -> bool:
+    """Let every node take over its only readers as long as ``absorbed`` takes one in and returns it.
+
+    In one walk with one index: a large network has hundreds of layers to fold into.
+    """
+    index, gone = Index(graph), set()
+    for node in graph.nodes:
+        while id(node) not in gone and (user := absorbed(index, node)) is not None:
+            gone.add(id(user))
+            index.replaced(user, node)
+            node.outputs = list(user.outputs)
+    graph.nodes = [n for n in graph.nodes if id(n) not in gone]
+    return bool(gone)
 
 
 # -- transposes into linear ----------------------------------------------------------------------------------------
@@ -138,34 +155,30 @@ def fold_slice(graph: Graph) -> bool:
 
 def fold_affine(graph: Graph) -> bool:
     """conv2d or linear, then a factor or offset per output channel (batch normalization): one layer."""
-    index = Index(graph)
-    for node in graph.nodes:
-        if node.op not in ("conv2d", "conv_transpose2d", "linear") or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
-            continue
-        user = _only_into(graph, index, node)
-        if (
-            user is None
-            or user.op not in ("mul", "add", "sub")
-            or (user.inputs[1:] == node.outputs and user.op == "sub")
-        ):
-            continue
-        factor = _per_channel(graph, user, node.outputs[0])
-        if factor is None or any(graph[i].const is None for i in node.inputs[1:]):
-            continue
-        w, b = (exact(graph, i) for i in node.inputs[1:3])
-        if user.op == "mul":
-            w, b = w * factor.reshape([-1] + [1] * (w.ndim - 1)), b * factor
-        else:
-            b = b + (factor if user.op == "add" else -factor)
-        if not all(np.all(np.isfinite(v.astype(np.float32))) for v in (w, b)):
-            continue
-        if user.op == "mul":
-            node.inputs[1] = new_const(graph, node.inputs[1], w, w)
-        node.inputs[2] = new_const(graph, node.inputs[2], b, b)
-        node.with_attrs(lo=user.attrs.lo, hi=user.attrs.hi)
-        _take_over(graph, node, user)
-        return True
-    return False
+    return _absorb_all(graph, lambda index, node: _affine_into(graph, index, node))
+
+
+def _affine_into(graph: Graph, index: Index, node: Node) -> Node | None:
+    if node.op not in ("conv2d", "conv_transpose2d", "linear") or (node.attrs.lo, node.attrs.hi) != (-INF, INF):
+        return None
+    user = _only_into(graph, index, node)
+    if user is None or user.op not in ("mul", "add", "sub") or (user.inputs[1:] == node.outputs and user.op == "sub"):
+        return None
+    factor = _per_channel(graph, user, node.outputs[0])
+    if factor is None or any(graph[i].const is None for i in node.inputs[1:]):
+        return None
+    w, b = (exact(graph, i) for i in node.inputs[1:3])
+    if user.op == "mul":
+        w, b = w * factor.reshape([-1] + [1] * (w.ndim - 1)), b * factor
+    else:
+        b = b + (factor if user.op == "add" else -factor)
+    if not all(np.all(np.isfinite(v.astype(np.float32))) for v in (w, b)):
+        return None
+    if user.op == "mul":
+        node.inputs[1] = new_const(graph, node.inputs[1], w, w)
+    node.inputs[2] = new_const(graph, node.inputs[2], b, b)
+    node.with_attrs(lo=user.attrs.lo, hi=user.attrs.hi)
+    return user
 
 
 def _per_channel(graph: Graph, node: Node, x: str) -> np.ndarray | None:
@@ -215,18 +228,18 @@ def affine_to_depthwise(graph: Graph) -> bool:
 
 def fuse_clamp(graph: Graph) -> bool:
     """relu, relu6 and hardtanh become limits of the operator before."""
-    index = Index(graph)
-    for node in graph.nodes:
-        if node.op not in CLAMPS and node.op != "clamp":
-            continue
-        user = _only_into(graph, index, node)
-        if user is None or user.op != "clamp":
-            continue
-        lo, hi = (min(max(v, user.attrs.lo), user.attrs.hi) for v in (node.attrs.lo, node.attrs.hi))
-        node.with_attrs(lo=lo, hi=hi)
-        _take_over(graph, node, user)
-        return True
-    return False
+    return _absorb_all(graph, lambda index, node: _clamp_into(graph, index, node))
+
+
+def _clamp_into(graph: Graph, index: Index, node: Node) -> Node | None:
+    if node.op not in CLAMPS and node.op != "clamp":
+        return None
+    user = _only_into(graph, index, node)
+    if user is None or user.op != "clamp":
+        return None
+    lo, hi = (min(max(v, user.attrs.lo), user.attrs.hi) for v in (node.attrs.lo, node.attrs.hi))
+    node.with_attrs(lo=lo, hi=hi)
+    return user
 
 
 def hoist_clamp(graph: Graph) -> bool:

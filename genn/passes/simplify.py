@@ -111,8 +111,8 @@ def unit_transposes(graph: Graph) -> bool:
 
 def sink_transposes(graph: Graph) -> bool:
     """What follows a layer's transpose, value by value, comes before it, so that the layer can take it in."""
-    index = Index(graph)
-    for node in graph.nodes:
+    index, changed = Index(graph), False
+    for node in list(graph.nodes):
         if node.op not in BINARY and node.op not in UNARY:
             continue
         moved = [x for x in node.inputs if graph[x].const is None]
@@ -124,9 +124,9 @@ def sink_transposes(graph: Graph) -> bool:
         if out != graph[moved[0]].shape or any(len(graph[x].shape) != len(perm) for x in node.inputs):
             continue
         node.inputs = [before.inputs[0] if x == moved[0] else transposed(graph, x, inverse(perm)) for x in node.inputs]
-        insert_after(graph, node, "transpose", before.attrs, graph[before.inputs[0]].shape)
-        return True
-    return False
+        index.moved(node, moved[0], insert_after(graph, node, "transpose", before.attrs, graph[before.inputs[0]].shape))
+        changed = True
+    return changed
 
 
 def merge_moves(graph: Graph) -> bool:

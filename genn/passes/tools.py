@@ -53,6 +53,21 @@ class Index:
         return users[0]
 
 
+    def replaced(self, old: Node, new: Node) -> None:
+        """``new``, so far the maker of what ``old`` alone reads, makes what ``old`` made; ``old`` is gone."""
+        self.users.pop(new.outputs[0], None)
+        self.made.pop(new.outputs[0])
+        self.made[old.outputs[0]] = new
+
+    def moved(self, node: Node, read: str, after: Node) -> None:
+        """``node`` read ``read`` alone and reads something else now; ``after`` follows it and makes what it made."""
+        self.users.pop(read)
+        for name in dict.fromkeys(node.inputs):
+            self.users.setdefault(name, []).append(node)
+        self.made[node.outputs[0]], self.made[after.outputs[0]] = node, after
+        self.users[node.outputs[0]] = [after]
+
+
 def until_stable(step: Callable[[Graph], bool]) -> Callable[[Graph], None]:
     """A pass from ``step``, which changes one thing (or many) and says whether it changed any."""
 
@@ -73,13 +88,14 @@ def insert_before(graph: Graph, at: Node, op: str, x: str, attrs: Any, source: S
     return out.name
 
 
-def insert_after(graph: Graph, at: Node, op: str, attrs: Any, shape: Shape) -> None:
+def insert_after(graph: Graph, at: Node, op: str, attrs: Any, shape: Shape) -> Node:
     """Let ``at`` make a new tensor of ``shape`` and a new node turn it into what ``at`` made before."""
     old = at.outputs[0]
     new = graph.add(Tensor(f"{old}_{op}", shape))
     at.outputs = [new.name]
     node = Node(old, op, [new.name], [old], attrs, at.source)
     graph.nodes.insert(next(i for i, n in enumerate(graph.nodes) if n is at) + 1, node)
+    return node
 
 
 def reshaped(graph: Graph, at: Node, x: str, shape: Shape) -> str:
