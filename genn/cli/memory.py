@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from genn.cli.output import emit
-from genn.cli.root import cli, json_option
+from genn.cli.root import cli, json_option, target_option
 from genn.errors import UsageError
 
 MEMORY_HELP = """MODEL is as for genn convert (no weights are needed), a liveness graph (.json), or a network of
@@ -52,6 +52,7 @@ def _file(name: str, text: str) -> Callable[..., Any]:
 @click.option("--prove", type=click.FloatRange(0), default=20.0, show_default=True, metavar="SECONDS",
               help="For a proof of the offsets, where ortools is installed.")
 @click.option("--gains/--no-gains", default=True, help="Show what each reduction saves on its own.")
+@target_option(None, "  Adds the trade of bytes against cycles, time and energy, estimated.")
 @click.option("--all", "everything", is_flag=True, help="Every operator in the table, not the largest only.")
 @_file("--html", "Write one self-contained page.")
 @_file("--csv-tensors", "Write Id,Name,Shape,Size.")
@@ -71,6 +72,7 @@ def memory(
     seconds: float,
     prove: float,
     gains: bool,
+    target: str | None,
     everything: bool,
     html: Path | None,
     csv_tensors: Path | None,
@@ -86,6 +88,7 @@ def memory(
              "graph": export_graph}  # fmt: skip
     emit(
         run(model, scheme=scheme, weights=weights, trust=trust_model, input_shape=input_shape, only=only,
-            without=without, sram=sram, seconds=seconds, prove=prove, gains=gains, everything=everything, files=files),
+            without=without, sram=sram, seconds=seconds, prove=prove, gains=gains, everything=everything,
+            target=target, files=files),
         json_to,
     )  # fmt: skip

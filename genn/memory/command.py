@@ -11,11 +11,12 @@ from typing import Any
 from genn.atomic import atomic_write
 from genn.errors import ModelError, UsageError
 from genn.ir import NP_DTYPE
-from genn.memory import html, plan, reader, report, tables
+from genn.memory import cost, html, plan, reader, report, tables
 from genn.memory.graph import LiveGraph
 from genn.memory.schedule import REDUCTIONS, Options
 from genn.progress import steps
 from genn.report import Report
+from genn.target import load_target
 
 MAX_FILE = 256 << 20
 
@@ -76,10 +77,12 @@ def run(
     prove: float = 20.0,
     gains: bool = True,
     everything: bool = False,
+    target: str | None = None,
     files: dict[str, Path | None] | None = None,
 ) -> Report:
     """Plan ``model`` and report.  files: where to write the graph, html, tensors, schedule and minimalloc."""
     chosen = options(only, without, seconds, sram)
+    board = load_target(target) if target is not None else None
     graph, doc = find(model, NP_DTYPE[scheme].itemsize, weights, trust, input_shape)
     wanted = {k: p for k, p in (files or {}).items() if p is not None}
     if "graph" in wanted:
@@ -96,4 +99,9 @@ def run(
         }
         for kind, path in wanted.items():
             atomic_write(path, writers[kind]())
-    return report.report(made, gained, sram, everything)
+        trade = cost.table(graph, chosen, board) if board is not None else None
+    out = report.report(made, gained, sram, everything)
+    if trade is not None:
+        out.tables.append(trade[0])
+        out.data["curve"] = trade[1]
+    return out

@@ -10,7 +10,6 @@ from genn.memory.graph import LiveGraph
 from genn.memory.reduce import Concats
 from genn.memory.schedule import Options, Schedule, Scheduler
 
-
 TRIALS = 8  # of turning concats that are read in parts into slices
 
 
