@@ -102,7 +102,6 @@ def measure(network: Network, climb: float = 2.0, prove: float = 30.0) -> dict[s
 def bench(models: list[str] | None = None, climb: float = 2.0, prove: float = 30.0) -> Report:
     """Plan the networks named, or all."""
     from genn.errors import UsageError
-    from genn.memory import proof
 
     chosen = [n for n in NETWORKS if models is None or n.name in models]
     if models is not None and (wrong := [m for m in models if m not in names()]):
@@ -112,14 +111,22 @@ def bench(models: list[str] | None = None, climb: float = 2.0, prove: float = 30
         for network in chosen:
             found.append(measure(network, climb, prove))
             done(1)
-    columns = ["model", "default", "order", "step 1", "step 2", "saved %", "bound", "proof", "seconds", "published"]
+    return render(found)
+
+
+def render(found: list[dict[str, Any]]) -> Report:
+    """The rows as a Report."""
+    from genn.memory import proof
+
+    columns = ["model", "default", "order", "step 1", "step 2", "saved %", "bound", "proof", "seconds"]
     body = [
         [f["model"], f["default_peak"], f["order"], f["step1"], f["step2"], f["saved_percent"], f["lower_bound"],
-         f["proof"], f["seconds"], f["published"]]
+         f["proof"], f["seconds"]]
         for f in found
     ]  # fmt: skip
     lines = [
         "step 1: order, in-place, concat elimination, fused prologue and pooling; step 2: overlap, row streaming too",
         f"bytes of arena, input and output inside; offsets proven {'with' if proof.available() else 'without'} ortools",
+        *(f"published for {f['model']}: {f['published']}" for f in found if f["published"]),
     ]
     return Report("bench memory", {"schema": 1, "rows": found}, [Table("SRAM plans", columns, body)], lines)
