@@ -6,6 +6,10 @@
 #define GENN_DOT_H
 
 #include "genn_common.h"
+#if defined(__arm__) && !defined(__ARM_FP)
+#define GENN_SOFT_F32
+#include "genn_softfloat.h"
+#endif
 
 GENN_INLINE int32_t genn_dot_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t acc)
 {
@@ -150,6 +154,10 @@ GENN_INLINE const float *genn_dot_f32(const float *x, const float *w, int32_t n,
 #elif defined(GENN_VFP_F32)
     if (width == 8)
         return genn_dot8_f32(x, w, n, acc);
+#elif defined(GENN_SOFT_F32)
+    for (int32_t t = 0; t < width; t++)
+        acc[t] = genn_soft_dot(x, w + t, n, width, acc[t]);
+    return w + n * width;
 #endif
     for (int32_t k = 0; k < n; k++) {
         GENN_UNROLL

@@ -75,6 +75,29 @@ GENN_INLINE const uint32_t *genn_sparse_walk_s16(const int16_t *x, const uint32_
 }
 #endif
 
+#if defined(GENN_SOFT_F32)
+#define GENN_SPARSE_WALK_F32
+
+/* Four groups at a time become a dense inner product, whose sum need not be packed in between. */
+GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t *w, int32_t groups, float *acc)
+{
+    float xs[16], ws[16];
+
+    while (groups > 0) {
+        int32_t n = 0;
+        for (; groups > 0 && n < 16; groups--, n += 4, w += 5) {
+            for (int32_t i = 0; i < 4; i++) {
+                xs[n + i] = x[genn_sparse_place(w, i)];
+                ws[n + i] = genn_word_f32(w[1 + i]);
+            }
+            x += genn_sparse_place(w, 3);
+        }
+        *acc = genn_soft_dot(xs, ws, n, 1, *acc);
+    }
+    return w;
+}
+#endif
+
 #if !defined(GENN_SPARSE_WALK_F32)
 GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t *w, int32_t groups, float *acc)
 {
