@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from genn.errors import GennError, ModelError
-from genn.ir import Graph, Node, Source, Tensor
+from genn.ir import WEIGHTLESS, Graph, Node, Source, Tensor, unknown
 from genn.ops import registry
 from genn.passes.tools import BINARY, attrs_of
 from genn.tracing import shape_of, source_of, target_of, where_of
@@ -182,6 +182,9 @@ class Builder:
         where = f"parameter {name}"
         if tensor.is_complex() or tensor.is_sparse or tensor.is_quantized:
             raise ModelError(f"has type {tensor.dtype}, layout {tensor.layout}", where, "use a dense float32 tensor")
+        if tensor.is_meta:
+            self.graph.meta.setdefault(WEIGHTLESS, name)
+            return Ref(self.graph.const(name, unknown(tuple(tensor.shape) or (1,))).name)
         wide = tensor.detach().cpu().to(torch.float64).numpy()
         if bad := int(np.sum(~np.isfinite(wide))):
             raise ModelError(

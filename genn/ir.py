@@ -24,6 +24,15 @@ NP_DTYPE: dict[str, np.dtype[Any]] = {
 }
 
 
+WEIGHTLESS = "weightless"
+"""Key of ``Graph.meta``: the network has no weights, only their shapes; the value names one of them."""
+
+
+def unknown(shape: tuple[int, ...]) -> np.ndarray:
+    """Stands for weights of ``shape`` that nobody knows: a value that nothing can be simplified by, in four bytes."""
+    return np.broadcast_to(np.float32(0.5), shape)
+
+
 @dataclass(frozen=True)
 class QParams:
     """How integers stand for reals: ``real = scale * (q - zero_point)``.
@@ -158,8 +167,8 @@ class Graph:
         return tensor
 
     def const(self, name: str, value: np.ndarray, dtype: str = "float32", q: QParams | None = None) -> Tensor:
-        """Add a constant tensor holding ``value`` stored as ``dtype``."""
-        value = np.ascontiguousarray(value, NP_DTYPE[dtype])
+        """Add a constant tensor holding ``value`` stored as ``dtype``; only its shape in a graph without weights."""
+        value = unknown(value.shape) if WEIGHTLESS in self.meta else np.ascontiguousarray(value, NP_DTYPE[dtype])
         return self.add(Tensor(name, tuple(value.shape), dtype, q, value))
 
     def producer(self, name: str) -> Node | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from genn import reference
 from genn.errors import ModelError, UsageError
-from genn.ir import SCHEMES, Graph, Node, QParams
+from genn.ir import SCHEMES, WEIGHTLESS, Graph, Node, QParams
 from genn.ops import registry
 from genn.ops.base import Stats
 from genn.progress import steps
@@ -78,6 +78,12 @@ def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None
         raise UsageError(f"there is no scheme {scheme!r}", fix=f"use one of {', '.join(SCHEMES)}")
     if sparse not in SPARSE_MODES:
         raise UsageError(f"there is no sparse mode {sparse!r}", fix=f"use one of {', '.join(SPARSE_MODES)}")
+    if WEIGHTLESS in graph.meta:
+        raise ModelError(
+            f"parameter {graph.meta[WEIGHTLESS]} has a shape and no values: the module is on torch's meta device",
+            graph.name,
+            "load the weights (only `genn memory` does without them)",
+        )
     graph = graph.copy()
     graph.scheme = scheme
     options: dict[str, Any] = {"sparse": sparse}

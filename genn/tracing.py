@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_map
 
 from genn.errors import GennError, ModelError
 from genn.ir import Source
@@ -33,9 +34,17 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def trace(module: nn.Module, example_inputs: Any) -> ExportedProgram:
-    """Export a float32 copy of ``module`` in evaluation mode with fixed shapes."""
+    """Export a float32 copy of ``module`` in evaluation mode with fixed shapes.
+
+    A module on torch's meta device has no weights and needs no memory for them: its graph can be planned only.
+    """
     args, kwargs = as_arguments(example_inputs)
-    copied = copy.deepcopy(module).cpu().eval()
+    copied = copy.deepcopy(module).eval()
+    if any(p.is_meta for p in [*copied.parameters(), *copied.buffers()]):
+        copied = copied.to("meta")
+        args, kwargs = tree_map(_without_values, (args, kwargs))
+    else:
+        copied = copied.cpu()
     if any(p.is_floating_point() and p.dtype != torch.float32 for p in [*copied.parameters(), *copied.buffers()]):
         copied = copied.float()
     said = io.StringIO()
@@ -78,6 +87,10 @@ def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             f"example input is a {type(example_inputs).__name__}", fix="give a tensor or a tuple of tensors"
         )
     return tuple(leaf(v) for v in example_inputs), {}
+
+
+def _without_values(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, torch.Tensor) else value
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genn.ir import Graph, Node, Source, Tensor
+from genn.ir import WEIGHTLESS, Graph, Node, Source, Tensor
 from genn.ops import registry
 
 Perm = tuple[int, ...]
@@ -129,7 +129,7 @@ def new_const(graph: Graph, like: str, value: np.ndarray, unrounded: np.ndarray 
     name = graph.const(like, value).name
     known = graph.meta.setdefault("exact", {})
     known.pop(name, None)
-    if unrounded is not None:
+    if unrounded is not None and WEIGHTLESS not in graph.meta:
         known[name] = np.asarray(unrounded, np.float64)
     return name
 
