@@ -3,7 +3,6 @@
  * One function makes one output row from pointers to the input rows under it, which may lie anywhere.  Where all taps of a
  * pixel lie inside the input they are read in place, one run of bytes a row; else (and where the converter found the runs too
  * short) they are gathered first.  Workspace: a pixel's sums (out_c words), with a pool twice, then the gathered taps.
- * `item` is the bytes of an input: 1 or 2, known where these functions are inlined.
  */
 #ifndef GENN_CONV_V6M_H
 #define GENN_CONV_V6M_H
@@ -62,9 +61,9 @@ GENN_INLINE void genn_gather_v6m(const struct genn_conv_v6m *p, const void *cons
 
 /* Sums of one output pixel, the largest of its pool's window; rows: those under its output row, x: its first column. */
 GENN_INLINE void genn_conv_window_v6m(const struct genn_conv_v6m *p, const void *const *rows, int32_t x, const void *w,
-                                      int32_t *best, int32_t item)
+                                      int32_t *best, enum genn_kind_v6m kind)
 {
-    const int32_t run = p->k_w * p->in_c * item, taps = p->k_h * p->k_w * p->in_c;
+    const int32_t item = genn_item_v6m(kind), run = p->k_w * p->in_c * item, taps = p->k_h * p->k_w * p->in_c;
     int32_t *const acc = p->pool_h * p->pool_w > 1 ? best + p->out_c : best;
     void *const column = acc + p->out_c;
     const void *const gathered = column;
@@ -79,62 +78,55 @@ GENN_INLINE void genn_conv_window_v6m(const struct genn_conv_v6m *p, const void 
                 genn_gather_v6m(p, rows, ix0, column, item);
                 patch = (struct genn_patch_v6m){&gathered, 1, 0, taps * item, 0};
             }
-            if (item == 1) {
-                genn_dot_v6m_s8(&patch, w, p->out_c, taps, first ? best : acc);
-            } else {
+            if (kind == GENN_S16_V6M)
                 patch.offset = genn_offset_v6m_s16(&patch);
-                genn_dot_v6m_s16(&patch, w, p->out_c, taps, first ? best : acc);
-            }
+            genn_dot_v6m(&patch, w, 0, p->out_c, taps, first ? best : acc, kind);
             if (!first)
                 genn_largest_v6m(best, acc, p->out_c);
         }
 }
 
 /* One output row, its first output at y. */
-GENN_INLINE void genn_conv_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
-                                      const uint32_t *constants, int32_t *best, int8_t *y)
+GENN_INLINE void genn_conv_row_v6m(const struct genn_conv_v6m *p, const void *const *rows, const void *w,
+                                   const uint32_t *constants, int32_t *best, void *y, enum genn_kind_v6m kind)
 {
     const struct genn_finish_v6m f = {p->narrow, p->offset, p->lo, p->hi, p->shift};
 
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
-        genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
-        genn_finish_v6m_s8(&f, best, constants, p->out_c, y);
+    for (int32_t ox = 0; ox < p->out_w; ox++) {
+        genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, kind);
+        genn_finish_v6m(&f, best, constants, 0, p->out_c, (char *)y + ox * p->out_c * genn_item_v6m(kind), kind);
     }
 }
 
-GENN_INLINE void genn_conv_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
-                                       const int32_t *bias, int32_t *best, int16_t *y)
-{
-    const struct genn_finish_v6m f = {0, 0, p->lo, p->hi, p->shift};
-
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c) {
-        genn_conv_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
-        genn_finish_v6m_s16(&f, best, bias, p->out_c, y);
-    }
-}
-
-GENN_KERNEL void genn_conv_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
-                                  const uint32_t *constants, int32_t *best, int8_t *y)
+GENN_INLINE void genn_conv_v6m(const struct genn_conv_v6m *p, const void *x, const void *w, const uint32_t *constants,
+                               int32_t *best, void *y, enum genn_kind_v6m kind)
 {
     const void *rows[GENN_CONV_ROWS_V6M];
+    const int32_t item = genn_item_v6m(kind);
 
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c) {
-            genn_conv_rows_v6m(p, x, oy, 1, rows);
-            genn_conv_row_v6m_s8(p, rows, w, constants, best, y);
+    for (int32_t n = 0; n < p->n; n++, x = (const char *)x + p->in_h * p->in_w * p->in_c * item)
+        for (int32_t oy = 0; oy < p->out_h; oy++, y = (char *)y + p->out_w * p->out_c * item) {
+            genn_conv_rows_v6m(p, x, oy, item, rows);
+            genn_conv_row_v6m(p, rows, w, constants, best, y, kind);
         }
 }
 
-GENN_KERNEL void genn_conv_v6m_s16(const struct genn_conv_v6m *p, const int16_t *x, const int16_t *w, const int32_t *bias,
+GENN_KERNEL void genn_conv_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w, const uint32_t *constants,
+                                  int32_t *best, int8_t *y)
+{
+    genn_conv_v6m(p, x, w, constants, best, y, GENN_S8_V6M);
+}
+
+GENN_KERNEL void genn_conv_v6m_s8_wide(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
+                                       const uint32_t *constants, int32_t *best, int8_t *y)
+{
+    genn_conv_v6m(p, x, w, constants, best, y, GENN_S8_WIDE_V6M);
+}
+
+GENN_KERNEL void genn_conv_v6m_s16(const struct genn_conv_v6m *p, const int16_t *x, const int16_t *w, const uint32_t *constants,
                                    int32_t *best, int16_t *y)
 {
-    const void *rows[GENN_CONV_ROWS_V6M];
-
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c) {
-            genn_conv_rows_v6m(p, x, oy, 2, rows);
-            genn_conv_row_v6m_s16(p, rows, w, bias, best, y);
-        }
+    genn_conv_v6m(p, x, w, constants, best, y, GENN_S16_V6M);
 }
 
 #endif

@@ -117,62 +117,50 @@ GENN_INLINE void genn_depthwise_window_v6m(const struct genn_conv_v6m *p, const 
         }
 }
 
-/* One output row, its first output at y; rows as for genn_conv_row_v6m_s8. */
-GENN_INLINE void genn_depthwise_row_v6m_s8(const struct genn_conv_v6m *p, const void *const *rows, const int8_t *w,
-                                           const uint32_t *constants, int32_t *best, int8_t *y)
+/* One output row, its first output at y; rows as for genn_conv_row_v6m. */
+GENN_INLINE void genn_depthwise_row_v6m(const struct genn_conv_v6m *p, const void *const *rows, const void *w,
+                                        const uint32_t *constants, int32_t *best, void *y, enum genn_kind_v6m kind)
 {
     const struct genn_finish_v6m f = {p->narrow, p->offset, p->lo, p->hi, p->shift};
+    const int32_t item = genn_item_v6m(kind);
 
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
-        genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 1);
-        genn_finish_v6m_s8(&f, best, constants, p->in_c, y);
+    for (int32_t ox = 0; ox < p->out_w; ox++) {
+        genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, item);
+        genn_finish_v6m(&f, best, constants, 0, p->in_c, (char *)y + ox * p->in_c * item, kind);
     }
 }
 
-GENN_INLINE void genn_depthwise_row_v6m_s16(const struct genn_conv_v6m *p, const void *const *rows, const int16_t *w,
-                                            const int32_t *bias, int32_t *best, int16_t *y)
+GENN_INLINE void genn_depthwise_v6m(const struct genn_conv_v6m *p, const void *x, const void *w, const uint32_t *constants,
+                                    int32_t *best, void *y, enum genn_kind_v6m kind)
 {
-    const struct genn_finish_v6m f = {0, 0, p->lo, p->hi, p->shift};
+    const void *rows[GENN_CONV_ROWS_V6M];
+    const int32_t item = genn_item_v6m(kind), sums = (p->pool_h * p->pool_w > 1 ? 2 : 1) * (p->in_c + 1);
 
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->in_c) {
-        genn_depthwise_window_v6m(p, rows, ox * p->pool_w * p->stride_w - p->pad_w, w, best, 2);
-        genn_finish_v6m_s16(&f, best, bias, p->in_c, y);
-    }
-}
-
-/* The vector of padding, behind sums and list. */
-GENN_INLINE void genn_padding_v6m(const struct genn_conv_v6m *p, int32_t *best, int32_t item)
-{
-    int32_t *const to = best + (p->pool_h * p->pool_w > 1 ? 2 : 1) * (p->in_c + 1) + p->k_h * p->k_w;
-
-    if (p->padded)
-        (void)genn_copy_v6m(to, 0, p->in_c, p->zero_point, item);
+    if (p->padded) /* the vector of padding, behind sums and list */
+        (void)genn_copy_v6m(best + sums + p->k_h * p->k_w, 0, p->in_c, p->zero_point, item);
+    for (int32_t n = 0; n < p->n; n++, x = (const char *)x + p->in_h * p->in_w * p->in_c * item)
+        for (int32_t oy = 0; oy < p->out_h; oy++, y = (char *)y + p->out_w * p->in_c * item) {
+            genn_conv_rows_v6m(p, x, oy, item, rows);
+            genn_depthwise_row_v6m(p, rows, w, constants, best, y, kind);
+        }
 }
 
 GENN_KERNEL void genn_depthwise_v6m_s8(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
                                        const uint32_t *constants, int32_t *best, int8_t *y)
 {
-    const void *rows[GENN_CONV_ROWS_V6M];
+    genn_depthwise_v6m(p, x, w, constants, best, y, GENN_S8_V6M);
+}
 
-    genn_padding_v6m(p, best, 1);
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->in_c) {
-            genn_conv_rows_v6m(p, x, oy, 1, rows);
-            genn_depthwise_row_v6m_s8(p, rows, w, constants, best, y);
-        }
+GENN_KERNEL void genn_depthwise_v6m_s8_wide(const struct genn_conv_v6m *p, const int8_t *x, const int8_t *w,
+                                            const uint32_t *constants, int32_t *best, int8_t *y)
+{
+    genn_depthwise_v6m(p, x, w, constants, best, y, GENN_S8_WIDE_V6M);
 }
 
 GENN_KERNEL void genn_depthwise_v6m_s16(const struct genn_conv_v6m *p, const int16_t *x, const int16_t *w,
-                                        const int32_t *bias, int32_t *best, int16_t *y)
+                                        const uint32_t *constants, int32_t *best, int16_t *y)
 {
-    const void *rows[GENN_CONV_ROWS_V6M];
-
-    genn_padding_v6m(p, best, 2);
-    for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
-        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->in_c) {
-            genn_conv_rows_v6m(p, x, oy, 2, rows);
-            genn_depthwise_row_v6m_s16(p, rows, w, bias, best, y);
-        }
+    genn_depthwise_v6m(p, x, w, constants, best, y, GENN_S16_V6M);
 }
 
 #endif

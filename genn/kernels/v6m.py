@@ -5,6 +5,7 @@ int8: four weights a word, three products (ckernels/genn_dot_v6m.h); int16: two 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,9 @@ CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 
 
-def plain(node: Node, graph: Graph) -> bool:
-    """True for dense weights whose int16 sums are in one piece, whose int8 biases are narrow."""
-    q = node.quant
-    return not q["sparse"] and (not q["split"] if graph.scheme == "int16" else q.get("narrow") is not None)
+def plain(node: Node) -> bool:
+    """True for dense weights whose sums are in one piece."""
+    return not node.quant["sparse"] and not node.quant.get("split")
 
 
 def packs(node: Node, graph: Graph) -> bool:
@@ -32,20 +32,29 @@ def packs(node: Node, graph: Graph) -> bool:
     """
     magnitude = np.abs(node.quant["w"])
     small = int(magnitude.sum(axis=1).max(initial=0)) * 128 < LIMIT and int(magnitude.max(initial=0)) <= 127
-    return plain(node, graph) and (small or graph.scheme == "int16")
+    return plain(node) and (small or graph.scheme == "int16")
 
 
-def constants(node: Node, graph: Graph, params: dict[str, Any]) -> tuple[dict[str, Array], str, dict[str, Any]]:
-    """The layer's constants by name, their one name as an argument, and the call's parameters with their fields.
+def finished(node: Node, graph: Graph, goal: Goal, function: str, struct: str, workspace: bool) -> Lowered:
+    """The node lowered to ``function`` of its kind (genn_finish_v6m.h says what those are), still without weights.
 
-    int8: one word an output, bias / 2**narrow above the multiplier.  int16: the biases.
+    The parameters are the portable call's, less what ``struct`` has no use for.  int8 constants are wide where time
+    counts most or the biases are not narrow: three cycles an output less for four bytes more.
     """
     q = node.quant
-    fields = {k: v for k, v in params.items() if k not in ("groups", "split", "pre")}
+    p = dict(registry[node.op].lower(node, graph).calls[0].params)
+    fields = {"narrow": 0, "offset": 0, **{k: v for k, v in p.items() if k not in ("groups", "split", "pre")}}
+    kind = suffix(graph)
     if graph.scheme == "int16":
-        return {"bias": Array("int32_t", q["b"])}, "c.bias", {"narrow": 0, "offset": 0, **fields}
-    words = ((q["b"] >> q["narrow"]) << MULT_BITS | q["requant"].mult) & 0xFFFFFFFF
-    return {"scale": Array("uint32_t", words)}, "c.scale", {"narrow": q["narrow"], **fields}
+        words = q["b"]
+    elif goal.optimize == "time" or q.get("narrow") is None:
+        kind, words = "s8_wide", np.stack([q["requant"].mult, q["b"]], axis=1).ravel()
+    else:
+        fields["narrow"] = q["narrow"]
+        words = (q["b"] >> q["narrow"]) << MULT_BITS | q["requant"].mult
+    args = ("in0", "w", "c.finish", *(("ws",) if workspace else ()), "out0")
+    call = Call(f"{function}_{kind}", struct, fields, args)
+    return Lowered(f"{function}.h", [call], consts={"finish": Array("uint32_t", words & 0xFFFFFFFF)})
 
 
 def pack_rows(w: np.ndarray, scheme: str, optimize: str) -> Array:
@@ -83,10 +92,9 @@ class LinearV6M(Kernel):
         return packs(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        portable = registry["linear"].lower(node, graph)
-        consts, name, params = constants(node, graph, dict(portable.calls[0].params))
-        call = Call(f"genn_linear_v6m_{suffix(graph)}", "genn_linear_v6m", params, ("in0", "w", name, "out0"))
-        return Lowered("genn_linear_v6m.h", [call], pack_rows(node.quant["w"], graph.scheme, goal.optimize), consts)
+        lowered = finished(node, graph, goal, "genn_linear_v6m", "genn_linear_v6m", False)
+        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
+        return lowered
 
 
 @register
@@ -100,13 +108,12 @@ class ConvV6M(Kernel):
         return node.attrs.groups == 1 and few_rows(node, graph) and packs(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        call, consts = conv_call(node, graph, "genn_conv_v6m")
-        p = call.params
+        lowered, p = convolution(node, graph, goal, "genn_conv_v6m")
         taps = p["k_h"] * p["k_w"] * p["in_c"] * NP_DTYPE[graph.scheme].itemsize
         sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * p["out_c"]
-        workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
-        packed = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
-        return Lowered("genn_conv_v6m.h", [call], packed, consts, workspace)
+        lowered.workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
+        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
+        return lowered
 
 
 @register
@@ -118,15 +125,15 @@ class DepthwiseV6M(Kernel):
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
         each = node.attrs.groups == in_tensor(node, graph).shape[3] == out_tensor(node, graph).shape[3]
-        return each and plain(node, graph) and few_rows(node, graph)
+        return each and plain(node) and few_rows(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        call, consts = conv_call(node, graph, "genn_depthwise_v6m")
-        p = call.params
+        lowered, p = convolution(node, graph, goal, "genn_depthwise_v6m")
         words = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * (p["in_c"] + 1) + p["k_h"] * p["k_w"]
         padding = p["in_c"] * NP_DTYPE[graph.scheme].itemsize if p["padded"] else 0
-        weights = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())  # [tap][channel]
-        return Lowered("genn_depthwise_v6m.h", [call], weights, consts, 4 * words + padding)
+        lowered.workspace = 4 * words + padding
+        lowered.weights = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())  # [tap][channel]
+        return lowered
 
 
 def few_rows(node: Node, graph: Graph) -> bool:
@@ -135,14 +142,17 @@ def few_rows(node: Node, graph: Graph) -> bool:
     return bool((a.pool[0] - 1) * a.stride[0] + (k_h - 1) * a.dilation[0] + 1 <= CONV_ROWS)
 
 
-def conv_call(node: Node, graph: Graph, function: str) -> tuple[Call, dict[str, Array]]:
-    """The call of ``function``, with a ``struct genn_conv_v6m``, and its constants.
+def convolution(node: Node, graph: Graph, goal: Goal, function: str) -> tuple[Lowered, dict[str, Any]]:
+    """The node lowered to ``function`` with a ``struct genn_conv_v6m``, still without weights; the struct's fields.
 
     gather: taps cannot, or had better not, be read in place: each row of them costs about 24 cycles for each group of
     outputs, while gathering costs about five a tap, once.
     """
-    consts, name, p = constants(node, graph, {"zero_point": 0, **registry["conv2d"].lower(node, graph).calls[0].params})
+    lowered = finished(node, graph, goal, function, "genn_conv_v6m", True)
+    call = lowered.calls[0]
+    p: dict[str, Any] = {"zero_point": 0, **call.params}
     run, groups = p["k_w"] * p["in_c"], -(-p["out_c"] // 8)
     scattered = p["dil_w"] > 1 or (p["dil_h"] > 1 and p["k_h"] > 1)
     p["gather"] = int(scattered or (p["k_h"] > 1 and 5 * run < 24 * groups))
-    return Call(f"{function}_{suffix(graph)}", "genn_conv_v6m", p, ("in0", "w", name, "ws", "out0")), consts
+    lowered.calls = [replace(call, params=p)]
+    return lowered, p
