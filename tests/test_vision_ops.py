@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import genn
 from genn import numerics
 from genn.errors import ModelError
 from genn.ops import registry, transposed, upsample
+from tests.networks import Fn, compile_and_compare, conv
 
 SIZES = (1, 2, 3, 5, 8, 13, 31)
 OUTS = (1, 2, 3, 6, 7, 16, 33, 62, 100)
@@ -73,6 +75,28 @@ def test_the_table_of_a_transposed_convolution_holds_every_tap_once() -> None:
             found |= {(o, tap + n * step, i - n * back) for n in range(count)}
         want = {(i * stride + k * dilation - pad, k, i) for i in range(size) for k in range(taps)}
         assert found == {(o, k, i) for o, k, i in want if 0 <= o < out}, axis
+
+
+def same_pool(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    """As TensorFlow's "same": the odd row and column of padding behind."""
+    return F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=float("-inf")), kernel, stride)
+
+
+@pytest.mark.parametrize("scheme", ["float32", "int16", "int8"])
+def test_infinite_padding_belongs_to_the_pools(scheme: str) -> None:
+    def forward(m: Fn, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([same_pool(m.c(x), 2, 1).flatten(1), same_pool(x - 9, 3, 2).flatten(1)], 1)
+
+    graph = compile_and_compare(Fn(forward, c=conv(2, 3)), (1, 2, 6, 6))
+    assert sorted(n.attrs.pad for n in graph.nodes if n.op == "max_pool2d") == [(0, 0, 1, 1)] * 2
+    x = np.random.default_rng(0).standard_normal((3, 1, 2, 6, 6)).astype(np.float32)
+    genn.convert(Fn(forward, c=conv(2, 3)), torch.ones(1, 2, 6, 6), scheme, x)
+
+
+@pytest.mark.parametrize("value, then", [(float("inf"), lambda y: F.max_pool2d(y, 2)), (float("-inf"), torch.relu)])
+def test_infinite_padding_elsewhere_is_refused(value: float, then: Any) -> None:
+    with pytest.raises(ModelError, match=r"padding with -?inf is supported only"):
+        genn.convert(Fn(lambda m, x: then(F.pad(x, (0, 1), value=value))), torch.ones(1, 2, 6, 6))
 
 
 def test_int8_sums_that_would_overflow_are_refused() -> None:

@@ -389,7 +389,12 @@ class Pad(Op):
         pads = ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
         if not any(any(p) for p in pads):
             return a["self"]
-        return b.emit("pad", [a["self"]], self.Attrs(pads, float(a.get("value") or 0.0)))
+        value = float(a.get("value") or 0.0)
+        pooled = all("max_pool2d" in str(user.target) for user in node.users)
+        sides = all(p == (0, 0) for p in pads[:-2]) and min(min(p) for p in pads) >= 0
+        if not math.isfinite(value) and not (value < 0 and pooled and sides):
+            raise ModelError(f"padding with {value} is supported only around images that max_pool2d alone reads")
+        return b.emit("pad", [a["self"]], self.Attrs(pads, value))
 
     def shape(self, attrs, *shapes: Shape) -> list[Shape]:
         out = tuple(n + before + after for n, (before, after) in zip(shapes[0], attrs.pads, strict=True))

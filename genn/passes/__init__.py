@@ -59,6 +59,7 @@ PASSES: list[Pass] = [
     *_CLEAN,
     until_stable(fold.fold_flatten),
     until_stable(fold.fold_pad),
+    until_stable(fold.fold_pool_pad),
     until_stable(fold.fold_slice),
     until_stable(fold.fold_affine),
     until_stable(fold.affine_to_depthwise),

@@ -128,6 +128,25 @@ def fold_pad(graph: Graph) -> bool:
     return False
 
 
+def fold_pool_pad(graph: Graph) -> bool:
+    """Minus infinity put around an image, on some of its sides, is the padding of the maximum pools behind it."""
+    index = Index(graph)
+    for node in graph.nodes:
+        pools = index.users.get(node.outputs[0], [])
+        if node.op != "pad" or node.attrs.value != -INF or not pools or any(p.op != "max_pool2d" for p in pools):
+            continue
+        batch, rows, cols, channels = node.attrs.pads
+        if any((*batch, *channels)) or min(*rows, *cols) < 0 or node.outputs[0] in index.outputs:
+            continue
+        for pool in pools:
+            t, left, b, r = pool.attrs.pad
+            pool.with_attrs(pad=(t + rows[0], left + cols[0], b + rows[1], r + cols[1]))
+            pool.inputs = list(node.inputs)
+        graph.nodes = [n for n in graph.nodes if n is not node]
+        return True
+    return False
+
+
 def fold_slice(graph: Graph) -> bool:
     """Rows and columns that a slice cuts off the image are not computed, where only padding made them."""
     index = Index(graph)
