@@ -13,6 +13,13 @@
 
 #include "genn_common.h"
 
+/* A piece of a kernel: part of the layer's own code, or, where flash counts, a function. */
+#if defined(GENN_FLASH)
+#define GENN_PART GENN_SHARED
+#else
+#define GENN_PART GENN_INLINE
+#endif
+
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
 #define GENN_DSP
 
@@ -42,6 +49,21 @@ GENN_INLINE uint32_t genn_smlad(uint32_t a, uint32_t b, uint32_t acc)
 {
     uint32_t sum;
     __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+
+/* The products of the low halves, and of the high ones. */
+GENN_INLINE int32_t genn_smlabb(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t sum;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+
+GENN_INLINE int32_t genn_smlatt(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t sum;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
     return sum;
 }
 
@@ -130,7 +152,9 @@ GENN_INLINE int32_t genn_pair_take(uint32_t *acc)
 /* genn_requantize with SMLAWB and SSAT. */
 GENN_INLINE int8_t genn_finish_s8(int32_t acc, int32_t mult, int32_t shift, int32_t offset, int32_t lo, int32_t hi)
 {
-#if defined(GENN_DSP)
+#if defined(GENN_DSP) && defined(GENN_FLASH)
+    return (int8_t)genn_clamp_s32(genn_smlawb(acc, mult, offset) >> shift, lo, hi);
+#elif defined(GENN_DSP)
     const int32_t v = genn_ssat8(genn_smlawb(acc, mult, offset) >> shift);
 
     if (lo == -128 && hi == 127)

@@ -13,124 +13,75 @@
 #ifndef GENN_CONV_DSP_H
 #define GENN_CONV_DSP_H
 
-#include "genn_common_dsp.h"
+#include "genn_conv_columns_dsp.h"
 
-#define GENN_CONV_ROWS_DSP 16 /* kernel rows at most */
+/* ---- outputs, one call for four -------------------------------------------------------------------------------- */
 
-/* tile: pixels widened at once, even.  The workspace holds their columns, then, where a pool or an odd width needs it,
- * a line of output.  unroll: steps of the inner loop, 1 to 32. */
-struct genn_conv_dsp_s8 {
-    int32_t n, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups, pool_h,
-        pool_w, padded, zero_point, shift, offset, lo, hi, tile, unroll;
-};
-
-/* ---- widening --------------------------------------------------------------------------------------------------- */
-
-/* Channels of one pixel: whole fours as 0 2 1 3, the rest in order. */
-GENN_INLINE void genn_conv_channels_dsp_s8(const int8_t *GENN_RESTRICT x, int32_t ci, int16_t *GENN_RESTRICT t)
-{
-    int32_t i = 0;
-
-    for (; i + 4 <= ci; i += 4) {
 #if defined(GENN_DSP)
-        const uint32_t v = genn_load_word(x + i);
-        genn_store_word(t + i, genn_sxtb16(v));
-        genn_store_word(t + i + 2, genn_sxtb16_odd(v));
+/* steps (at least one) of two taps of two pixels and four rows: acc[8] += the rows' weights times x, and times the input
+ * acc[8] bytes behind x.  22 cycles for 16 products: loads in runs of three and one 6, eight SMLAD, two SXTB16, 6 for the
+ * loop, whose end is on the stack. */
+GENN_NAKED void genn_conv_block_dsp_s8(GENN_REGISTER const int16_t *x, GENN_REGISTER const int8_t *w,
+                                       GENN_REGISTER uint32_t *acc, GENN_REGISTER int32_t steps)
+{
+    __asm__ volatile("push {r2, r4-r11, lr}\n"
+                     "add r3, r0, r3, lsl #2\n"
+                     "push {r3}\n"
+                     "ldm r2, {r4-r11}\n"
+                     "ldr r2, [r2, #32]\n"
+                     "add r2, r2, r0\n"
+                     "0:\n"
+                     "ldr r3, [r0], #4\n"
+                     "ldr r12, [r2], #4\n"
+                     "ldr lr, [r1], #4\n"
+                     "smlad r4, lr, r3, r4\n"
+                     "smlad r8, lr, r12, r8\n"
+                     "sxtb16 lr, lr\n"
+                     "smlad r5, lr, r3, r5\n"
+                     "smlad r9, lr, r12, r9\n"
+                     "ldr lr, [r1], #4\n"
+                     "smlad r6, lr, r3, r6\n"
+                     "smlad r10, lr, r12, r10\n"
+                     "sxtb16 lr, lr\n"
+                     "smlad r7, lr, r3, r7\n"
+                     "smlad r11, lr, r12, r11\n"
+                     "ldr r3, [sp]\n"
+                     "cmp r0, r3\n"
+                     "bne 0b\n"
+                     "pop {r3}\n"
+                     "pop {r2}\n"
+                     "stm r2, {r4-r11}\n"
+                     "pop {r4-r11, pc}\n");
+}
 #else
-        t[i] = x[i];
-        t[i + 1] = x[i + 2];
-        t[i + 2] = x[i + 1];
-        t[i + 3] = x[i + 3];
+GENN_INLINE void genn_conv_block_dsp_s8(const int16_t *x, const int8_t *w, uint32_t *acc, int32_t steps)
+{
+    const int16_t *x1 = x + acc[8] / 2;
+
+    for (; steps > 0; steps--, x += 2, x1 += 2)
+        for (int32_t i = 0; i < 2; i++, w += 4)
+            for (int32_t k = 0; k < 2; k++) {
+                genn_pair_add(genn_pair_at(w, k), x[k], acc + 2 * i);
+                genn_pair_add(genn_pair_at(w, k), x1[k], acc + 4 + 2 * i);
+            }
+}
 #endif
-    }
-    GENN_UNROLL
-    for (; i < ci; i++)
-        t[i] = x[i];
-}
 
-/* n pixels of `ci` channels, `x_step` and `t_step` apart. */
-GENN_INLINE void genn_conv_widen_dsp_s8(const int8_t *GENN_RESTRICT x, int32_t n, int32_t x_step, int32_t ci,
-                                        int16_t *GENN_RESTRICT t, int32_t t_step)
+/* One pair of rows, one pixel. */
+GENN_INLINE void genn_conv_dot_dsp_s8(const int16_t *x, const int8_t *w, int32_t taps, uint32_t *acc)
 {
+    for (int32_t n = taps / 2; n > 0; n--, x += 2, w += 4) {
 #if defined(GENN_DSP)
-    for (; x_step == 1 && n >= 4; n -= 4, x += 4, t += 4 * t_step) {
-        const uint32_t v = genn_load_word(x), even = genn_sxtb16(v), odd = genn_sxtb16_odd(v);
-        t[0] = (int16_t)even;
-        t[t_step] = (int16_t)odd;
-        t[2 * t_step] = (int16_t)(even >> 16);
-        t[3 * t_step] = (int16_t)(odd >> 16);
-    }
-#endif
-    for (; n > 0; n--, x += x_step, t += t_step)
-        genn_conv_channels_dsp_s8(x, ci, t);
-}
-
-GENN_INLINE void genn_conv_outside_dsp_s8(int16_t *t, int32_t n, int32_t ci, int32_t t_step, int32_t zero_point)
-{
-    for (; n > 0; n--, t += t_step)
-        for (int32_t i = 0; i < ci; i++)
-            t[i] = (int16_t)zero_point;
-}
-
-/* `columns` columns from ix on, of channels from c on; rows[ky] is the input row under kernel row ky, null outside of the
- * input. */
-GENN_INLINE void genn_conv_columns_dsp_s8(const struct genn_conv_dsp_s8 *p, const int8_t *const *rows, int32_t ix, int32_t c,
-                                      int32_t columns, int16_t *t)
-{
-    const int32_t ci = p->in_c / p->groups, step = p->k_h * ci;
-    const int32_t left = ix < 0 ? -ix : 0, right = ix + columns > p->in_w ? ix + columns - p->in_w : 0;
-
-    for (int32_t ky = 0; ky < p->k_h; ky++, t += ci) {
-        if (p->padded && rows[ky] == 0) {
-            genn_conv_outside_dsp_s8(t, columns, ci, step, p->zero_point);
-            continue;
-        }
-        if (p->padded && left + right > 0) {
-            genn_conv_outside_dsp_s8(t, left, ci, step, p->zero_point);
-            genn_conv_outside_dsp_s8(t + (columns - right) * step, right, ci, step, p->zero_point);
-            genn_conv_widen_dsp_s8(rows[ky] + (ix + left) * p->in_c + c, columns - left - right, p->in_c, ci, t + left * step, step);
-        } else {
-            genn_conv_widen_dsp_s8(rows[ky] + ix * p->in_c + c, columns, p->in_c, ci, t, step);
-        }
-    }
-}
-
-/* ---- one pixel -------------------------------------------------------------------------------------------------- */
-
-/* `pairs` (2 or 1) pairs of rows: acc as in genn_pair_add. */
-GENN_INLINE void genn_conv_dot_dsp_s8(const int16_t *x, const int8_t *w, int32_t taps, int32_t pairs, uint32_t *acc)
-{
-    int32_t k = 0;
-
-#if defined(GENN_DSP)
-    uint32_t a0 = acc[0], a1 = acc[1], a2 = acc[2 * pairs - 2], a3 = acc[2 * pairs - 1];
-
-    for (; k + 2 <= taps; k += 2, w += 4 * pairs) {
-        const uint32_t v = genn_load_word(x + k), w0 = genn_load_word(w);
-        a0 = genn_smlad(w0, v, a0);
-        a1 = genn_smlad(genn_sxtb16(w0), v, a1);
-        if (pairs == 2) {
-            const uint32_t w1 = genn_load_word(w + 4);
-            a2 = genn_smlad(w1, v, a2);
-            a3 = genn_smlad(genn_sxtb16(w1), v, a3);
-        }
-    }
-    acc[0] = a0;
-    acc[1] = a1;
-    if (pairs == 2) {
-        acc[2] = a2;
-        acc[3] = a3;
-    }
+        const uint32_t v = genn_load_word(x), pair = genn_load_word(w);
+        acc[0] = genn_smlad(pair, v, acc[0]);
+        acc[1] = genn_smlad(genn_sxtb16(pair), v, acc[1]);
 #else
-    for (; k + 2 <= taps; k += 2, w += 4 * pairs)
-        for (int32_t i = 0; i < pairs; i++) {
-            genn_pair_add(genn_pair_at(w, 2 * i), x[k], acc + 2 * i);
-            genn_pair_add(genn_pair_at(w, 2 * i + 1), x[k + 1], acc + 2 * i);
-        }
+        genn_pair_add(genn_pair_at(w, 0), x[0], acc);
+        genn_pair_add(genn_pair_at(w, 1), x[1], acc);
 #endif
-    if (k < taps)
-        for (int32_t i = 0; i < pairs; i++)
-            genn_pair_add(genn_pair_at(w, i), x[k], acc + 2 * i);
+    }
+    if (taps % 2)
+        genn_pair_add(genn_pair_at(w, 0), x[0], acc);
 }
 
 /* A single row: fours of taps stored as 0 2 1 3, then the rest. */
@@ -158,37 +109,48 @@ GENN_INLINE void genn_conv_pair_dsp_s8(const struct genn_conv_dsp_s8 *p, uint32_
     y[1] = genn_finish_s8(b, (int16_t)mults, p->shift, p->offset, p->lo, p->hi);
 }
 
-/* All outputs of one group and pixel; x is its first tap. */
-GENN_INLINE void genn_conv_pixel_dsp_s8(const struct genn_conv_dsp_s8 *p, const int16_t *x, const int8_t *w, const int32_t *c,
-                                    int8_t *y)
+/* Four outputs of two pixels, whose outputs lie out_c apart. */
+GENN_INLINE void genn_conv_four_dsp_s8(const struct genn_conv_dsp_s8 *p, const int16_t *x, const int8_t *w, const int32_t *c,
+                                       int8_t *y)
+{
+    const int32_t ci = p->in_c / p->groups, taps = p->k_h * p->k_w * ci, next = p->stride_w * p->k_h * ci;
+    uint32_t acc[9];
+
+    for (int32_t i = 0; i < 4; i++)
+        acc[i] = acc[4 + i] = (uint32_t)c[i];
+    acc[8] = (uint32_t)(2 * next);
+    if (taps >= 2)
+        genn_conv_block_dsp_s8(x, w, acc, taps / 2);
+    x += taps - 1;
+    w += 4 * (taps - 1);
+    for (int32_t i = 0; i < 4; i++) {
+        if (taps % 2)
+            genn_pair_add(genn_pair_at(w, i % 2), x[i / 2 * next], acc + 2 * i);
+        genn_conv_pair_dsp_s8(p, acc + 2 * i, c[4 + i % 2], y + i / 2 * p->out_c + i % 2 * 2);
+    }
+}
+
+/* What is left of the outputs after the fours, for one pixel. */
+GENN_INLINE void genn_conv_last_dsp_s8(const struct genn_conv_dsp_s8 *p, const int16_t *x, const int8_t *w, const int32_t *c,
+                                     int8_t *y)
 {
     const int32_t co = p->out_c / p->groups, taps = p->k_h * p->k_w * (p->in_c / p->groups);
-    int32_t o = 0;
-    uint32_t acc[4];
 
-    for (; o + 4 <= co; o += 4, w += 4 * taps, c += 6) {
-        for (int32_t i = 0; i < 4; i++)
-            acc[i] = (uint32_t)c[i];
-        genn_conv_dot_dsp_s8(x, w, taps, 2, acc);
-        genn_conv_pair_dsp_s8(p, acc, c[4], y + o);
-        genn_conv_pair_dsp_s8(p, acc + 2, c[5], y + o + 2);
-    }
     if (co & 2) {
-        acc[0] = (uint32_t)c[0];
-        acc[1] = (uint32_t)c[1];
-        genn_conv_dot_dsp_s8(x, w, taps, 1, acc);
-        genn_conv_pair_dsp_s8(p, acc, c[2], y + o);
-        o += 2;
+        uint32_t acc[2] = {(uint32_t)c[0], (uint32_t)c[1]};
+        genn_conv_dot_dsp_s8(x, w, taps, acc);
+        genn_conv_pair_dsp_s8(p, acc, c[2], y);
+        y += 2;
         w += 2 * taps;
         c += 3;
     }
     if (co & 1)
-        y[o] = genn_finish_s8(genn_conv_single_dsp_s8(x, w, taps, c[0]), c[1], p->shift, p->offset, p->lo, p->hi);
+        y[0] = genn_finish_s8(genn_conv_single_dsp_s8(x, w, taps, c[0]), c[1], p->shift, p->offset, p->lo, p->hi);
 }
 
 /* ---- two pixels: assembly for the compiler that folds the parameters into it -------------------------------------- */
 
-#if defined(GENN_DSP) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(GENN_FLASH)
+#if defined(GENN_DSP) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #define GENN_CONV_PAIRS_DSP
 
 /* Two taps of two pixels and four rows.  r0 input, r1 weights, r4-r7 the sums of the first pixel (raw, B, raw, B), r8-r11
@@ -355,7 +317,7 @@ GENN_INLINE void genn_conv_rest_dsp_s8(const struct genn_conv_dsp_s8 *p, const i
     if (co & 2) {
         uint32_t a[2] = {(uint32_t)c[0], (uint32_t)c[1]}, b[2] = {a[0], a[1]};
         int32_t k = 0;
-        _Pragma("GCC unroll 4")
+        _Pragma("GCC unroll 2")
         for (; k + 2 <= taps; k += 2) {
             const uint32_t v0 = genn_load_word(x + k), v1 = genn_load_word(x1 + k), pair = genn_load_word(w + 2 * k);
             const uint32_t low = genn_sxtb16(pair);
@@ -385,18 +347,25 @@ GENN_INLINE void genn_conv_rest_dsp_s8(const struct genn_conv_dsp_s8 *p, const i
 GENN_INLINE void genn_conv_pixels_dsp_s8(const struct genn_conv_dsp_s8 *p, const int16_t *x, const int8_t *w,
                                          const int32_t *c, int32_t pairs, int8_t *y)
 {
-    const int32_t ci = p->in_c / p->groups, next = p->stride_w * p->k_h * ci;
+    const int32_t ci = p->in_c / p->groups, co = p->out_c / p->groups, taps = p->k_h * p->k_w * ci;
+    const int32_t next = p->stride_w * p->k_h * ci;
 #if defined(GENN_CONV_PAIRS_DSP)
-    const int32_t co = p->out_c / p->groups, fours = co / 4;
+    const int32_t fours = co / 4;
 
     if (fours > 0)
         genn_conv_fours_dsp_s8(p, x, w, c, pairs, y);
-    w += 4 * fours * (p->k_h * p->k_w * ci);
     for (; co % 4 && pairs > 0; pairs--, x += 2 * next, y += 2 * p->out_c)
-        genn_conv_rest_dsp_s8(p, x, w, c + 6 * fours, y + 4 * fours);
+        genn_conv_rest_dsp_s8(p, x, w + 4 * fours * taps, c + 6 * fours, y + 4 * fours);
 #else
-    for (pairs *= 2; pairs > 0; pairs--, x += next, y += p->out_c)
-        genn_conv_pixel_dsp_s8(p, x, w, c, y);
+    for (; pairs > 0; pairs--, x += 2 * next, y += 2 * p->out_c) {
+        const int8_t *wp = w;
+        const int32_t *cp = c;
+        int32_t o = 0;
+        for (; o + 4 <= co; o += 4, wp += 4 * taps, cp += 6)
+            genn_conv_four_dsp_s8(p, x, wp, cp, y + o);
+        for (int32_t i = 0; co % 4 && i < 2; i++)
+            genn_conv_last_dsp_s8(p, x + i * next, wp, cp, y + o + i * p->out_c);
+    }
 #endif
 }
 
@@ -433,29 +402,7 @@ GENN_INLINE void genn_conv_row_dsp_s8(const struct genn_conv_dsp_s8 *p, const in
         }
 }
 
-/* Pools a row of pixels into y, which already holds the rows before it in the window unless it is the first. */
-GENN_INLINE void genn_conv_pool_row_dsp_s8(const struct genn_conv_dsp_s8 *p, const int8_t *line, int first, int8_t *y)
-{
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c, line += p->pool_w * p->out_c) {
-        int32_t o = 0;
-#if defined(GENN_DSP)
-        for (; o + 4 <= p->out_c; o += 4) {
-            uint32_t best = genn_load_word(line + o);
-            for (int32_t i = 1; i < p->pool_w; i++)
-                best = genn_max4(best, genn_load_word(line + i * p->out_c + o));
-            genn_store_word(y + o, first ? best : genn_max4(best, genn_load_word(y + o)));
-        }
-#endif
-        for (; o < p->out_c; o++) {
-            int8_t best = first ? line[o] : y[o];
-            for (int32_t i = 0; i < p->pool_w; i++)
-                best = line[i * p->out_c + o] > best ? line[i * p->out_c + o] : best;
-            y[o] = best;
-        }
-    }
-}
-
-GENN_KERNEL void genn_conv_dsp_s8(const struct genn_conv_dsp_s8 *p, const int8_t *GENN_RESTRICT x,
+GENN_INLINE void genn_conv_dsp_s8(const struct genn_conv_dsp_s8 *p, const int8_t *GENN_RESTRICT x,
                                   const int8_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT c, int16_t *GENN_RESTRICT ws,
                                   int8_t *GENN_RESTRICT y)
 {

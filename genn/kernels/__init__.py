@@ -8,7 +8,14 @@ To add one: write a ``Kernel`` in a module of this package with ``@register``, i
 in ``ckernels/``, and import the module below.  ``tests/test_kernels.py`` finds it from here.
 """
 
-from genn.kernels import dsp_conv, dsp_depthwise, dsp_linear, float_conv, v6m  # noqa: F401  (they register themselves)
+from genn.kernels import (  # noqa: F401  (they register themselves)
+    dsp_conv,
+    dsp_conv_s16,
+    dsp_depthwise,
+    dsp_linear,
+    float_conv,
+    v6m,
+)
 from genn.kernels.base import GOAL, GOALS, OPTIMIZE, Goal, Kernel, choose, goal_of, kernels, register
 
 __all__ = ["GOAL", "GOALS", "OPTIMIZE", "Goal", "Kernel", "choose", "goal_of", "kernels", "register"]

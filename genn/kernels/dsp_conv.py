@@ -1,4 +1,4 @@
-"""int8 convolution for cores with the DSP instructions: two pixels by four outputs (ckernels/genn_conv_dsp.h)."""
+"""int8 convolution for cores with the DSP instructions (genn_conv_dsp.h, where flash counts genn_conv_small_dsp.h)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from genn.ir import Graph, Node
 from genn.kernels import dsp_pack
 from genn.kernels.base import Goal, Kernel, register
-from genn.ops.base import Array, Lowered, in_tensor, registry
+from genn.ops.base import Array, Lowered, in_tensor, out_tensor, registry
 
 ROWS = 16  # GENN_CONV_ROWS_DSP
 REACH = 4095  # of an address's immediate offset
@@ -20,34 +20,23 @@ UNROLL = {"time": 32, "balanced": 4, "flash": 1}  # steps (two taps) of the inne
 ORDER = (0, 2, 1, 3)  # of four channels in a column, and of the four taps in a word of a single row
 
 
-def pack_s8(w: np.ndarray) -> np.ndarray:
-    """Weights (O, K) of one group, K in the columns' order, as the bytes genn_conv_dsp_s8 reads."""
+def pack_s8(w: np.ndarray, unit: int) -> np.ndarray:
+    """Weights (O, K) of one group, K in the columns' order, as bytes: ``unit`` (4 or 2) rows, then 2, then a last one.
+
+    A last row's fours of taps are ORDERed where the unit is 4.
+    """
     rows, k = w.shape
-    parts, fours, even = [], rows // 4 * 4, k // 2 * 2
-    for o in range(0, fours, 4):
-        pair = dsp_pack.pairs(w[o : o + 4])
-        parts += [pair[:, :even].reshape(2, k // 2, 2).transpose(1, 0, 2), pair[:, even:].T]
-    if rows & 2:
-        parts.append(dsp_pack.pairs(w[fours : fours + 2]))
-    if rows & 1:
-        whole = k // 4 * 4
+    parts, o, even = [], 0, k // 2 * 2
+    for size in (unit, 2):
+        while rows - o >= size:
+            pair = dsp_pack.pairs(w[o : o + size])
+            parts += [pair[:, :even].reshape(len(pair), k // 2, 2).transpose(1, 0, 2), pair[:, even:].T]
+            o += size
+    if rows % 2:
+        whole = k // 4 * 4 if unit == 4 else 0
         last = w[-1].astype(np.int8)
         parts += [last[:whole].reshape(-1, 4)[:, ORDER], last[whole:]]
     return dsp_pack.as_bytes(*parts)
-
-
-def constants_s8(b: np.ndarray, mult: np.ndarray) -> np.ndarray:
-    """Biases (O,) and multipliers (O,) of one group as the int32 that genn_conv_dsp_s8 reads."""
-    rows, even, parts = len(b), len(b) // 2 * 2, []
-    raw = dsp_pack.pair_bias(b, 0)
-    both = mult[0:even:2] << 16 | mult[1:even:2]
-    for o in range(0, rows // 4 * 4, 4):
-        parts += [raw[o : o + 4], both[o // 2 : o // 2 + 2]]
-    if rows & 2:
-        parts += [raw[even - 2 : even], both[-1:]]
-    if rows & 1:
-        parts += [raw[-1:], mult[-1:]]
-    return np.concatenate(parts)
 
 
 def columns_order(w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -67,47 +56,57 @@ def tile_pixels(width: int, stride: int, kernel: int, column_bytes: int) -> int:
     return max(2, min(whole, fit // 2 * 2))
 
 
-def geometry(params: dict[str, Any], item: int) -> tuple[dict[str, Any], int]:
-    """The kernel's parameters, its tile included, and its workspace in bytes for input items of ``item`` bytes.
-
-    A pointwise layer's rows make one long one.
-    """
-    p = dict(params)
+def pointwise_row(p: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with the rows of a pointwise layer joined to one long one; those of other layers unchanged."""
     if p["k_h"] == p["k_w"] == p["stride_h"] == p["stride_w"] == p["pool_h"] == p["pool_w"] == 1 and not p["padded"]:
-        p |= {"in_w": p["in_h"] * p["in_w"], "out_w": p["out_h"] * p["out_w"], "in_h": 1, "out_h": 1}
+        return p | {"in_w": p["in_h"] * p["in_w"], "out_w": p["out_h"] * p["out_w"], "in_h": 1, "out_h": 1}
+    return p
+
+
+def geometry(params: dict[str, Any], item: int, spare: bool) -> tuple[dict[str, Any], int]:
+    """The kernel's parameters, its tile included, and its workspace in bytes for outputs of ``item`` bytes.
+
+    spare: a last odd pixel needs room for two.
+    """
+    p = pointwise_row(params)
     width = p["out_w"] * p["pool_w"]
     column = 2 * p["k_h"] * p["in_c"] // p["groups"]
     p["tile"] = tile_pixels(width, p["stride_w"], p["k_w"], column)
     workspace = ((p["tile"] - 1) * p["stride_w"] + p["k_w"]) * column
     pooled = p["pool_h"] * p["pool_w"] > 1
-    line = width + width % 2 if pooled else 2 if width % 2 else 0
+    line = width + width % 2 if pooled else 2 if spare and width % 2 else 0
     return p, workspace + line * p["out_c"] * item
+
+
+def accepted(node: Node, graph: Graph) -> bool:
+    """True for a dense convolution of more than one output a group whose sums fit the packing."""
+    a, (outputs, kh, _, ci) = node.attrs, in_tensor(node, graph, 1).shape
+    return (
+        not node.quant["sparse"]
+        and outputs > a.groups
+        and kh <= ROWS
+        and a.dilation[1] == 1
+        and 2 * a.stride[1] * kh * ci <= REACH
+        and outputs <= REACH
+        and node.quant["w"].shape[1] < 1 << 14
+        and node.quant["requant"].shift in SHIFTS
+        and dsp_pack.columns_exact(node, graph, 1 << 30) == (node.quant["w"].shape[1], 0)
+    )
 
 
 @register
 class ConvDspS8(Kernel):
-    """Dense int8 convolution, with its maximum pool, whose sums fit the packing."""
+    """Dense int8 convolution, with its maximum pool, for speed."""
 
     name, op, schemes, isas = "conv2d-dsp-s8", "conv2d", ("int8",), ("armv7em",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        a, (outputs, kh, _, ci) = node.attrs, in_tensor(node, graph, 1).shape
-        return (
-            not node.quant["sparse"]
-            and outputs > a.groups
-            and kh <= ROWS
-            and a.dilation[1] == 1
-            and 2 * a.stride[1] * kh * ci <= REACH
-            and outputs <= REACH
-            and node.quant["w"].shape[1] < 1 << 14
-            and node.quant["requant"].shift in SHIFTS
-            and dsp_pack.columns_exact(node, graph, 1 << 30) == (node.quant["w"].shape[1], 0)
-        )
+        return goal.optimize != "flash" and accepted(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
         q, groups = node.quant, node.attrs.groups
-        params, workspace = geometry(dict(portable.calls[0].params), 1)
+        params, workspace = geometry(dict(portable.calls[0].params), 1, True)
         params["unroll"] = max(1, min(q["w"].shape[1] // 2, UNROLL[goal.optimize]))
         w = columns_order(q["w"], in_tensor(node, graph, 1).shape[1:])
         parts = np.split(np.arange(len(w)), groups)
@@ -118,6 +117,34 @@ class ConvDspS8(Kernel):
             params=params,
             args=("in0", "w", "c.c", "ws", "out0"),
         )
-        consts = {"c": Array("int32_t", np.concatenate([constants_s8(q["b"][o], q["requant"].mult[o]) for o in parts]))}
-        packed = Array("int8_t", np.concatenate([pack_s8(w[o]) for o in parts]))
-        return Lowered("genn_conv_dsp.h", [call], packed, consts, workspace)
+        constants = [dsp_pack.constants_s8(q["b"][o], q["requant"].mult[o], 0, 4) for o in parts]
+        packed = Array("int8_t", np.concatenate([pack_s8(w[o], 4) for o in parts]))
+        return Lowered("genn_conv_dsp.h", [call], packed, {"c": Array("int32_t", np.concatenate(constants))}, workspace)
+
+
+@register
+class ConvSmallDspS8(Kernel):
+    """The same where flash counts, of one group."""
+
+    name, op, schemes, isas = "conv2d-small-dsp-s8", "conv2d", ("int8",), ("armv7em",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        x, y = in_tensor(node, graph).shape, out_tensor(node, graph).shape
+        small = x[0] == node.attrs.groups == 1 and max(x[1] * x[2], x[3], y[1] * y[2], y[3]) < 1 << 15
+        return goal.optimize == "flash" and small and accepted(node, graph)
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        portable, q = registry["conv2d"].lower(node, graph), node.quant
+        p = pointwise_row(dict(portable.calls[0].params))
+        p = {k: v for k, v in p.items() if k not in ("n", "dil_w", "groups", "padded")}
+        call = replace(
+            portable.calls[0],
+            function="genn_conv_small_s8",
+            struct="genn_conv_small_s8",
+            params=p,
+            args=("in0", "w", "c.c", "ws", "out0"),
+        )
+        packed = Array("int8_t", pack_s8(columns_order(q["w"], in_tensor(node, graph, 1).shape[1:]), 2))
+        consts = {"c": Array("int32_t", dsp_pack.constants_s8(q["b"], q["requant"].mult, 0, 2))}
+        workspace = 2 * (p["stride_w"] + p["k_w"]) * p["k_h"] * p["in_c"] + 2 * p["out_c"]
+        return Lowered("genn_conv_small_dsp.h", [call], packed, consts, workspace)

@@ -1,69 +1,92 @@
-"""int8 depthwise convolution for cores with the DSP instructions, by columns (ckernels/genn_depthwise_dsp.h)."""
+"""Depthwise convolution for cores with the DSP instructions (genn_depthwise_dsp.h, genn_depthwise_any_dsp.h)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-import numpy as np
+from typing import Any
 
 from genn.ir import Graph, Node
 from genn.kernels.base import Goal, Kernel, register
-from genn.ops.base import Array, Lowered, in_tensor, out_tensor, registry
+from genn.ops.base import CTYPE, Array, Lowered, in_tensor, out_tensor, registry, suffix
 
-TAPS = 64  # GENN_DEPTHWISE_TAPS_DSP
+TAPS = 64  # GENN_DEPTHWISE_TABLE_DSP
 REACH = 4095  # of a store's immediate offset
-COLUMNS = 256  # of a row at most: 32 bytes of workspace each for 3 x 3
-NINE = (0, 1, 3, 4, 2, 6, 5, 7, 8)  # taps (3 ky + kx) of a 3 x 3 kernel as genn_depthwise_two_s8 unpacks them
+COLUMNS = 256  # of a row at most: 32 bytes of workspace each
+NINE = (0, 1, 3, 4, 2, 6, 5, 7, 8)  # taps (3 ky + kx) of a 3 x 3 kernel in the order of their bytes
 
 
-def pack(w: np.ndarray, kernel: tuple[int, int]) -> np.ndarray:
-    """Weights (C, kh * kw) in the order of the kernel: by channel, then kx, ky, or NINE for 3 x 3."""
-    if kernel == (3, 3):
-        return w[:, NINE].ravel()
-    return w.reshape(-1, *kernel).transpose(0, 2, 1).ravel()
+def depthwise(node: Node, graph: Graph) -> bool:
+    """True for a dense layer with one filter a channel, one accumulator an output, and no pool."""
+    x, y, w = in_tensor(node, graph).shape, out_tensor(node, graph).shape, in_tensor(node, graph, 1).shape
+    one = node.attrs.groups == x[3] == y[3] and w[3] == 1 and node.attrs.pool == (1, 1)
+    return one and not node.quant["sparse"] and not node.quant.get("split")
+
+
+def fields(node: Node, graph: Graph, *without: str) -> dict[str, Any]:
+    """The portable kernel's parameters without those of no use here."""
+    params = registry["conv2d"].lower(node, graph).calls[0].params
+    drop = ("out_c", "groups", "pool_h", "pool_w", "padded", *without)
+    return {k: v for k, v in params.items() if k not in drop}
 
 
 @register
 class DepthwiseDspS8(Kernel):
-    """Dense int8 depthwise convolution without a pool."""
+    """Dense int8 depthwise 3 x 3 convolution without dilation, by columns."""
 
     name, op, schemes, isas = "conv2d-depthwise-dsp-s8", "conv2d", ("int8",), ("armv7em",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        a, (outputs, kh, kw, ci) = node.attrs, in_tensor(node, graph, 1).shape
-        x, y = in_tensor(node, graph).shape, out_tensor(node, graph).shape
-        columns = (y[2] - 1) * a.stride[1] + (kw - 1) * a.dilation[1] + 1
+        a, y = node.attrs, out_tensor(node, graph).shape
         return (
-            not node.quant["sparse"]
-            and a.groups == outputs == x[3]
-            and ci == 1
-            and a.pool == (1, 1)
-            and (kh + kh % 2) * kw <= TAPS
-            and kh < 16
-            and columns <= COLUMNS
-            and node.quant["requant"].shift > 0
+            goal.optimize != "flash"
+            and depthwise(node, graph)
+            and in_tensor(node, graph, 1).shape[1:3] == (3, 3)
+            and a.dilation == (1, 1)
+            and max(a.pad[:2]) <= 1
+            and a.stride[1] <= 3
+            and (y[2] - 1) * a.stride[1] + 3 <= COLUMNS
+            and y[3] <= REACH
+            and 0 < node.quant["requant"].shift < 32
         )
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
-        p, a = dict(portable.calls[0].params), node.attrs
-        kernel = (p["k_h"], p["k_w"])
-        p["two"] = int(
-            kernel == (3, 3)
-            and p["stride_h"] == p["stride_w"] == p["dil_h"] == p["dil_w"] == 1
-            and p["out_h"] > 1
-            and (p["out_w"] + 1) * p["in_c"] <= REACH
-        )
-        height = 4 if p["two"] else kernel[0] + kernel[0] % 2
-        p["quick"] = int(height == 4 and p["dil_h"] == 1 and max(a.pad[:2]) <= 1)
-        columns = (p["out_w"] - 1) * p["stride_w"] + (kernel[1] - 1) * p["dil_w"] + 1
+        p = fields(node, graph, "k_h", "k_w", "dil_h", "dil_w")
+        p["two"] = int(p["stride_h"] == p["stride_w"] == 1 and p["out_h"] > 1 and (p["out_w"] + 1) * p["in_c"] <= REACH)
         call = replace(
             portable.calls[0],
             function="genn_depthwise_dsp_s8",
             struct="genn_depthwise_dsp_s8",
-            params={k: v for k, v in p.items() if k not in ("out_c", "groups", "pool_h", "pool_w")},
+            params=p,
             args=("in0", "w", "c.bias", "c.mult", "ws", "out0"),
         )
-        packed = Array("int8_t", pack(node.quant["w"], kernel))
-        workspace = 2 * min(4, p["in_c"]) * columns * height
+        workspace = 8 * min(4, p["in_c"]) * ((p["out_w"] - 1) * p["stride_w"] + 3)
+        packed = Array("int8_t", node.quant["w"][:, NINE].ravel())
         return Lowered("genn_depthwise_dsp.h", [call], packed, portable.consts, workspace)
+
+
+class DepthwiseAny(Kernel):
+    """Dense depthwise convolution of any shape."""
+
+    op, isas = "conv2d", ("armv7em",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        return depthwise(node, graph) and node.quant["w"].shape[1] <= TAPS
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        portable = registry["conv2d"].lower(node, graph)
+        function = f"genn_depthwise_any_{suffix(graph)}"
+        params = fields(node, graph, "split", "pre")
+        call = replace(portable.calls[0], function=function, struct=function, params=params)
+        packed = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())
+        return Lowered("genn_depthwise_any_dsp.h", [call], packed, portable.consts)
+
+
+@register
+class DepthwiseAnyS8(DepthwiseAny):
+    name, schemes = "conv2d-depthwise-any-dsp-s8", ("int8",)
+
+
+@register
+class DepthwiseAnyS16(DepthwiseAny):
+    name, schemes = "conv2d-depthwise-any-dsp-s16", ("int16",)

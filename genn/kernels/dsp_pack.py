@@ -54,6 +54,21 @@ def pair_bias(b: np.ndarray, center: int) -> np.ndarray:
     return (out + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
+def constants_s8(b: np.ndarray, mult: np.ndarray, center: int, unit: int) -> np.ndarray:
+    """Biases (O,) and multipliers (O,) as the kernels' int32: for each ``unit`` (4 or 2) rows their pairs' biases, then
+    their multipliers, A << 16 | B; the rest in twos, a last row's bias and multiplier."""
+    rows, even, parts, o = len(b), len(b) // 2 * 2, [], 0
+    raw = pair_bias(b, center)
+    both = mult[0:even:2] << 16 | mult[1:even:2]
+    for size in (unit, 2):
+        while even - o >= size:
+            parts += [raw[o : o + size], both[o // 2 : (o + size) // 2]]
+            o += size
+    if rows % 2:
+        parts += [raw[-1:], mult[-1:]]
+    return np.concatenate(parts)
+
+
 def as_bytes(*parts: np.ndarray) -> np.ndarray:
     """Arrays one behind another, as int8."""
     return np.frombuffer(b"".join(np.ascontiguousarray(part).tobytes() for part in parts), np.int8)
