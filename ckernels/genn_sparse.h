@@ -78,8 +78,8 @@ GENN_INLINE const uint32_t *genn_sparse_walk_s16(const int16_t *x, const uint32_
 #if defined(GENN_SOFT_F32)
 #define GENN_SPARSE_WALK_F32
 
-/* Four groups at a time become a dense inner product, whose sum need not be packed in between. */
-GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t *w, int32_t groups, float *acc)
+/* Four groups at a time become a dense inner product, whose sum need not be packed in between.  `stride`: of the places. */
+GENN_INLINE const uint32_t *genn_sparse_soft(const float *x, int32_t stride, const uint32_t *w, int32_t groups, float *acc)
 {
     float xs[16], ws[16];
 
@@ -87,14 +87,19 @@ GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t 
         int32_t n = 0;
         for (; groups > 0 && n < 16; groups--, n += 4, w += 5) {
             for (int32_t i = 0; i < 4; i++) {
-                xs[n + i] = x[genn_sparse_place(w, i)];
+                xs[n + i] = x[genn_sparse_place(w, i) * stride];
                 ws[n + i] = genn_word_f32(w[1 + i]);
             }
-            x += genn_sparse_place(w, 3);
+            x += genn_sparse_place(w, 3) * stride;
         }
         *acc = genn_soft_dot(xs, ws, n, 1, *acc);
     }
     return w;
+}
+
+GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t *w, int32_t groups, float *acc)
+{
+    return genn_sparse_soft(x, 1, w, groups, acc);
 }
 #endif
 
@@ -136,6 +141,16 @@ GENN_INLINE const uint32_t *genn_sparse_tile_s16(const int16_t *x, const uint32_
         x += genn_sparse_place(w, 3) * 2;
     }
     return w;
+}
+#endif
+
+#if defined(GENN_SOFT_F32)
+#define GENN_SPARSE_TILE_F32
+
+GENN_INLINE const uint32_t *genn_sparse_tile_f32(const float *x, const uint32_t *w, int32_t groups, float *sums)
+{
+    (void)genn_sparse_soft(x, 2, w, groups, sums);
+    return genn_sparse_soft(x + 1, 2, w, groups, sums + 1);
 }
 #endif
 

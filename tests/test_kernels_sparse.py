@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from genn.emulate import emulate
 from genn.ir import NP_DTYPE, SCHEMES
 from genn.ops import sparse
+from genn.target import load_target
 from tests.harness import Subject, emulated_differences, host_differences, once, subject
+from tests.many import Many
 
 CORES = ("generic-m4", "cortex-m0plus")
 
@@ -112,3 +115,40 @@ def test_cost_of_a_nonzero(scheme, core, cycles, size):
     assert node.quant["sparse"]
     assert 4 * len(words) + 2 * len(counts) <= size * nonzeros
     assert model.emulate(core).data["cycles"] <= cycles * nonzeros
+
+
+def _both_ways(op: str, density: float, seed: int) -> Subject:
+    torch.manual_seed(seed)
+    layer, shape = (nn.Linear(300, 40), (1, 300)) if op == "linear" else (nn.Conv2d(8, 16, 3), (1, 8, 6, 6))
+    return subject(_thin(layer, density, seed), [shape], f"{op} {density}", seed)
+
+
+CHOICES = [(op, density) for op in ("linear", "conv2d") for density in (0.03, 0.1, 0.6, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "core"),
+    [("int8", "generic-m4"), ("int16", "generic-m4"), ("float32", "generic-m4")]
+    + [("int8", "cortex-m0plus"), ("int16", "cortex-m0plus"), ("float32", "cortex-m0plus")],
+)
+def test_auto_chooses_what_is_faster(scheme, core, tmp_path):
+    """Every layer runs both ways; ``auto`` must have taken the faster one, or one that is nearly as fast."""
+    subjects = once("kernels-sparse-both", lambda: [_both_ways(op, d, i) for i, (op, d) in enumerate(CHOICES)])
+    modes = ("always", "never", "auto")
+    models = [
+        s.model(scheme, f"t{i}{mode}", sparse=mode, target=core, optimize="time")
+        for i, s in enumerate(subjects)
+        for mode in modes
+    ]
+    many = Many(models, tmp_path)
+    stored = [s.stored(m, 1) for m, s in zip(models, [s for s in subjects for _ in modes], strict=True)]
+    run = emulate(tmp_path, load_target(core), [many.images(stored)])
+    assert not many.differences(stored, run.outputs[0])
+    cycles = [layer.cycles for layer in run.layers]
+    chosen = [next(n for n in m.graph.nodes if "sparse" in n.quant).quant["sparse"] for m in models[2::3]]
+    assert len(cycles) == len(models)
+    for i, s in enumerate(subjects):
+        sparse_cycles, dense_cycles, auto_cycles = cycles[3 * i : 3 * i + 3]
+        assert auto_cycles == (sparse_cycles if chosen[i] else dense_cycles), s.label
+        assert auto_cycles <= 1.05 * min(sparse_cycles, dense_cycles), s.label
+    assert True in chosen and False in chosen

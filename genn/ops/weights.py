@@ -29,7 +29,6 @@ from genn.ops import sparse
 from genn.ops.base import CTYPE, Array, Stats, in_tensor, out_tensor
 
 BLOCK_F32 = 8  # outputs interleaved in a float32 block
-SPARSE_DENSITY = 0.4  # above this share of nonzeros the dense kernel is faster, however small sparse storage is
 MAX_SHIFT = 100  # of int16 weights: real weights lie far inside
 MIN_INT16_BITS = 9  # a layer left with fewer weight bits is split along K
 
@@ -57,15 +56,19 @@ def prepare(
 
 
 def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
-    """Store zeros or not: by bytes and, in auto mode, only at densities where the sparse kernel is also faster."""
-    q = node.quant
-    item = NP_DTYPE[graph.scheme].itemsize
+    """Leave zeros out of storage or not: in auto mode where that is faster, or, where flash is the goal, smaller."""
+    from genn.kernels import goal_of, sparse_cost  # the kernels' modules import this one
+
+    q, goal, item = node.quant, goal_of(graph), NP_DTYPE[graph.scheme].itemsize
     q["sparse"] = False
-    if mode == "never" or q.get("split") or (mode == "auto" and (q["w"] != 0).mean() > SPARSE_DENSITY):
+    if mode == "never" or q.get("split"):
+        return
+    worth = mode == "always" or goal.optimize == "flash" or sparse_cost.faster(node, graph, goal, q["w"])
+    if not worth:
         return
     words, counts = sparse.pack_rows(q["w"], sparse.limit_of(node.op, graph.scheme), NP_DTYPE[graph.scheme])
-    small = 4 * len(words) + 2 * len(counts) < q["w"].size * item
-    q["sparse"] = bool(counts.max(initial=0) < 1 << 16 and (mode == "always" or small))
+    small = mode == "always" or goal.optimize != "flash" or 4 * len(words) + 2 * len(counts) < q["w"].size * item
+    q["sparse"] = bool(counts.max(initial=0) < 1 << 16 and small)
 
 
 def _prepare_int8(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray) -> None:
