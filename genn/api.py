@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from genn.frontends.speech import Frontend
+
 VECTORS = 4  # test vectors that travel with the generated C
 SEED = 20260101
 
@@ -47,6 +49,7 @@ def convert(
     sensor: str | extras.Sensor | None = None,
     vectors: int = VECTORS,
     vector_data: Any = None,
+    front_end: Frontend | None = None,
 ) -> Model:
     """Convert a trained network to C.
 
@@ -59,6 +62,7 @@ def convert(
     optimize: ``time``, ``flash``, ``balanced`` or ``ram``: what kernels and plan are chosen for.
     sensor: ``TYPE:SCALE[:OFFSET]``: adds an integer-only conversion of sensor values to NAME.h.
     vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
+    front_end: signal processing that runs on the device before the network; ``vector_data`` is then what it takes.
     Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
     """
     from torch.export import ExportedProgram
@@ -85,7 +89,8 @@ def convert(
         sensor=sensor,
         vectors=vectors,
         vector_data=vector_data,
-        module=module,
+        module=front_end.module(module) if front_end else module,
+        front_end=front_end,
     )
 
 
@@ -103,6 +108,7 @@ def convert_graph(
     vectors: int = VECTORS,
     vector_data: Any = None,
     module: Any = None,
+    front_end: Frontend | None = None,
 ) -> Model:
     """The steps after the front end: quantize, plan, generate.  ``graph`` is a canonical float graph.
 
@@ -116,7 +122,10 @@ def convert_graph(
     samples = None
     if calibration is not None:
         samples = match_inputs(graph, calibration, "calibration")
-    quantized = in_order(quantize.quantize(graph, scheme, samples, sparse))
+    quantized = quantize.quantize(graph, scheme, samples, sparse)
+    if front_end is not None:
+        graph, quantized, samples = front_end.attach(graph), front_end.attach(quantized), None
+    quantized = in_order(quantized)
     project = codegen.generate(quantized, name)
     given = match_inputs(graph, vector_data, "test vectors") if vector_data is not None else samples
     if given is None:

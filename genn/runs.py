@@ -17,7 +17,7 @@ import numpy as np
 from genn import data
 from genn.errors import UsageError
 from genn.progress import steps
-from genn.report import Report, Table, shape_text
+from genn.report import Report, Table
 from genn.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def convert_model(
     sensor: str | None = None,
     vectors: int = 4,
     trust: bool = False,
+    with_frontend: bool = False,
 ) -> Model:
     """Load MODEL, read or find its calibration data, and convert it."""
     from genn import suite
@@ -98,6 +99,9 @@ def convert_model(
             raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", fix)
         arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
     chosen = suite.samples(spec)[0][:vectors] if known else arrays
+    frontend = None
+    if with_frontend:
+        frontend, chosen = suite.frontend(spec), suite.waves(spec)[0][:vectors]
     with steps("converting"), _named("calibration", f"--calibrate {calibrate}"):
         made = convert(
             loaded.model,
@@ -111,9 +115,12 @@ def convert_model(
             sensor=sensor,
             vectors=vectors,
             vector_data=chosen,
+            front_end=frontend,
         )
     if known:
         made.manifest["options"]["suite"] = spec  # so that verify finds the module and its samples
+    if frontend:
+        made.manifest["options"]["frontend"] = frontend.facts(suite.waves(spec)[0])
     return made
 
 
@@ -363,14 +370,15 @@ def verify_report(
     board = _target(target)
     if weights is not None and spec is None:
         raise UsageError("--weights goes with --model, which is not given", fix="name the model that they belong to")
-    asked, spec = spec is not None, spec or manifest.raw.get("options", {}).get("suite")
+    options = manifest.raw.get("options", {})
+    asked, spec, frontend = spec is not None, spec or options.get("suite"), bool(options.get("frontend"))
     arrays: Any = None
     labels = None
     if data_file is not None:
         loaded, labels = data.load(data_file)
         arrays = manifest.match(loaded, f"--data {data_file}")
     elif spec in suite.MODELS:
-        arrays, labels = suite.samples(spec)
+        arrays, labels = suite.waves(spec) if frontend else suite.samples(spec)
     module: Any = None
     notes = [] if arrays is not None else ["the inputs are random; --data X.npz compares on real ones"]
     if spec:
@@ -379,6 +387,8 @@ def verify_report(
                 from genn.load import load_model
 
                 module = load_model(spec, weights, trust, [v.torch_shape for v in manifest.inputs]).model
+                if frontend:
+                    module = suite.frontend(spec).module(module)
         except ModuleNotFoundError as error:
             if asked or error.name != "torch":
                 raise
@@ -439,29 +449,6 @@ def ops_report() -> Report:
         ],
     }
     return Report("ops", document, [Table("", ["operator", "family", "kernel", "what", "ATen"], rows)])
-
-
-def models_report() -> Report:
-    """The suite's models with size and accuracy."""
-    from genn import suite
-
-    known = list(suite.MODELS.values())
-    rows = [[e.name, shape_text(e.input_shape), e.parameters, e.accuracy, e.description] for e in known]
-    document = {
-        "schema": 1,
-        "models": [
-            {
-                "name": e.name,
-                "input_shape": list(e.input_shape),
-                "parameters": e.parameters,
-                "accuracy": e.accuracy,
-                "description": e.description,
-            }
-            for e in known
-        ],
-    }
-    columns = ["model", "input", "parameters", "float accuracy %", ""]
-    return Report("models", document, [Table("", columns, rows)])
 
 
 def doctor_report() -> Report:

@@ -303,8 +303,23 @@ def test_mitbih(tmp_path: Path) -> None:
     assert record.y.tolist() == [0, 1, 2, 3, 4] and np.array_equal(record.peak, at / 3)
     beats = record.beats()
     assert beats.shape == (5, 160) and beats.dtype == np.float32
-    assert (beats.argmax(1) == mitbih.BEFORE).all() and np.allclose(beats.max(1), 1, atol=0.15)
-    assert np.array_equal(record.beats(4)[:, 4:-4], beats)
+    beat, usual, gaps = np.split(beats, [mitbih.BEAT, 2 * mitbih.BEAT], 1)
+    assert (beat.argmax(1) == mitbih.BEFORE).all() and np.allclose(beat.max(1), 0.9, atol=0.1)
+    assert np.allclose(beat, usual, atol=0.05) and np.allclose(gaps, 0, atol=0.05), "all beats are alike"
+    assert np.array_equal(mitbih.cut(record.beats(4), 4, np.full(5, 4)), beats)
+
+
+def test_a_beat_that_comes_early_and_is_of_another_shape_shows() -> None:
+    signal = np.zeros(5000, np.float32)
+    peak = np.arange(100, 4900, 100)
+    peak[30] -= 40
+    signal[peak] = 1
+    signal[peak[30]] = -2
+    beats = mitbih.Record(1, signal, peak, np.zeros(len(peak), np.int64)).beats()
+    beat, usual, gaps = np.split(beats, [mitbih.BEAT, 2 * mitbih.BEAT], 1)
+    assert np.allclose([beat[30, mitbih.BEFORE], usual[30, mitbih.BEFORE]], [-2 / 1.1, 1 / 1.1])
+    assert usual[31, mitbih.BEFORE] < 0.9 < usual[47, mitbih.BEFORE] + 0.1
+    assert np.allclose(gaps[30, -2:], [-0.8, 0.8]) and np.allclose(gaps[31, -2:], [0.8, 0])
 
 
 @WFDB_WARNS

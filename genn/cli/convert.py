@@ -60,6 +60,7 @@ Examples:
 @click.option(
     "--vectors", type=click.IntRange(1, 1000), default=4, show_default=True, help="Test vectors that travel along."
 )
+@click.option("--with-frontend", is_flag=True, help="Keyword models: from sound on, MFCC in integers included.")
 @click.option("--trust-model", is_flag=True, help="Load a .pt2 with all its pickled members, which may run code.")
 @click.option("--force", is_flag=True, help="Overwrite generated files that were edited.")
 @click.option("-v", "--verbose", is_flag=True, help="Print bits and the accumulator proof of each layer.")
@@ -77,6 +78,7 @@ def convert(
     input_shape: tuple[str, ...],
     sensor: str | None,
     vectors: int,
+    with_frontend: bool,
     trust_model: bool,
     force: bool,
     verbose: bool,
@@ -102,7 +104,15 @@ def convert(
         sensor=sensor,
         vectors=vectors,
         trust=trust_model,
+        with_frontend=with_frontend,
     )
     if board is not None:
         made.check_fits(board)
-    emit(made.save(out, force=force, verbose=verbose), json_to)
+    report = made.save(out, force=force, verbose=verbose)
+    if with_frontend:
+        facts = made.manifest["options"]["frontend"]
+        report.lines.append(
+            f"MFCC in integers: off by {facts['rms']:.2f} (root mean square) and {facts['largest']:.1f} at most over"
+            f" {facts['waves']} recordings; coefficients spread by {facts['spread'][0]:g} to {facts['spread'][1]:g}"
+        )
+    emit(report, json_to)

@@ -28,7 +28,7 @@ def ops(json_to: str | None) -> None:
 @json_option
 def models(json_to: str | None) -> None:
     """List the models of the benchmark suite."""
-    from genn.runs import models_report
+    from genn.suite.listing import models_report
 
     emit(models_report(), json_to)
 

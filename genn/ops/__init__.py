@@ -6,6 +6,7 @@ from genn.ops import (
     dense,
     elementwise,
     mean,
+    mfcc,
     move,
     parts,
     pool,
@@ -18,7 +19,7 @@ from genn.ops import (
 from genn.ops.base import aten_table, registry
 
 FAMILIES = (
-    *(activation, conv, dense, elementwise, mean, move),
+    *(activation, conv, dense, elementwise, mean, mfcc, move),
     *(parts, pool, smooth, softmax, stream, transposed, upsample),
 )
 

@@ -8,82 +8,43 @@ from __future__ import annotations
 import difflib
 import importlib
 import io
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genn.errors import GennError, ToolchainError, UsageError
+from genn.suite.catalog import DATA, KWS, MNIST, NETWORKS, Dataset, Entry
+from genn.suite.mlperf_catalog import MLPERF
+from genn.suite.mlperf_data import Stored
+from genn.suite.packing import random_weights, unpack_sparse
 
 if TYPE_CHECKING:
     import torch
 
-DATA = Path(__file__).resolve().parent / "data"
+    from genn.frontends.speech import Frontend
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-
-@dataclass(frozen=True)
-class Dataset:
-    """Real samples shipped in ``data/FILE``: arrays x, y (from the test set) and calibration_x, calibration_y (from the
-    training set), the inputs as raw pixels."""
-
-    name: str
-    file: str
-    mean: float
-    std: float
-
-    def normalise(self, pixels: npt.NDArray[np.uint8]) -> Floats:
-        """What the network is fed: (pixel / 255 - mean) / std, each step in float32; images get a channel axis."""
-        x = pixels.astype(np.float32) / np.float32(255)
-        x = (x - np.float32(self.mean)) / np.float32(self.std)
-        return np.ascontiguousarray(x[:, None])
+__all__ = [
+    "DATA",
+    "MNIST",
+    "MODELS",
+    "Entry",
+    "build",
+    "calibration",
+    "entry",
+    "frontend",
+    "load",
+    "samples",
+    "waves",
+    "weights",
+]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One model of the suite; ``accuracy`` is in percent, of the shipped weights in float32 on the whole test set."""
-
-    name: str
-    factory: str  # package.module:function, taking nothing and returning an nn.Module
-    weights: str  # a file in data/; fp16-exact values, loaded as float32
-    input_shape: tuple[int, ...]
-    dataset: Dataset
-    parameters: int
-    accuracy: float
-    description: str
-
-
-MNIST = Dataset("mnist", "mnist_samples.npz", mean=0.1307, std=0.3081)
-
-_ENTRIES = (
-    Entry(
-        "mnist-mlp",
-        "genn.suite.mnist:mnist_mlp",
-        "mnist_mlp.safetensors",
-        (1, 1, 28, 28),
-        MNIST,
-        parameters=101_770,
-        accuracy=99.11,
-        description="handwritten digits, 784-128-10 with ReLU",
-    ),
-    Entry(
-        "mnist-cnn",
-        "genn.suite.mnist:mnist_cnn",
-        "mnist_cnn.safetensors",
-        (1, 1, 28, 28),
-        MNIST,
-        parameters=21_840,
-        accuracy=99.49,
-        description="handwritten digits, two 5x5 convolutions with pooling, then 320-50-10",
-    ),
-)
-
-MODELS: dict[str, Entry] = {known.name: known for known in _ENTRIES}
+MODELS: dict[str, Entry] = NETWORKS | MLPERF
 
 
 def entry(name: str) -> Entry:
@@ -107,13 +68,26 @@ def build(name: str) -> torch.nn.Module:
 
 
 def weights(name: str) -> dict[str, Floats]:
-    """The trained weights as float32, by parameter name; needs safetensors but not PyTorch."""
+    """The weights as float32, by parameter name.  Trained ones need safetensors but not PyTorch.
+
+    A sparse model's file has, for each weight tensor K, ``K.mask`` (one bit a weight, the first in the highest bit) and
+    ``K.values`` (the weights that are not zero, in order).
+    """
+    known = entry(name)
+    if not known.weights:
+        return random_weights(known.name, _shapes(name), known.sparsity)
     try:
         from safetensors.numpy import load as parse
     except ImportError as error:
         raise ToolchainError("safetensors is not installed", fix="install genn-mcu[torch]") from error
-    stored = parse(_read(entry(name).weights))
+    stored = parse(_read(known.weights))
+    if any(key.endswith(".mask") for key in stored):
+        stored = unpack_sparse(stored, _shapes(name))
     return {key: np.ascontiguousarray(value, np.float32) for key, value in sorted(stored.items())}
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in build(name).state_dict().items()}
 
 
 def load(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
@@ -125,19 +99,41 @@ def load(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
     return module.eval(), torch.from_numpy(samples(name)[0][:1].copy())
 
 
-def samples(name: str) -> tuple[Floats, Ints]:
-    """Normalised real inputs and labels from the test set: for MNIST its first 400 images."""
+def samples(name: str) -> tuple[Floats, Ints | None]:
+    """Normalised inputs and labels from the test set: for MNIST its first 400 images.
+
+    Where the test set may not be passed on the inputs are synthetic, and there are no labels.
+    """
     return _pair(entry(name).dataset, "x", "y")
 
 
-def calibration(name: str) -> tuple[Floats, Ints]:
-    """Normalised real inputs and labels from the training set, never the test set: for MNIST its first 256 images."""
+def calibration(name: str) -> tuple[Floats, Ints | None]:
+    """Normalised inputs and labels from the training set, never the test set: for MNIST its first 256 images.
+
+    For MLPerf Tiny they are synthetic: ``bench/mlperf_inputs.py``.
+    """
     return _pair(entry(name).dataset, "calibration_x", "calibration_y")
 
 
-def _pair(dataset: Dataset, x: str, y: str) -> tuple[Floats, Ints]:
+def frontend(name: str) -> Frontend:
+    """What makes a keyword model's input of sound, on the device; UsageError for a model with another input."""
+    from genn.frontends.speech import Frontend
+
+    dataset = entry(name).dataset
+    if dataset is not KWS:
+        raise UsageError("there is no front end for this model", name, "--with-frontend goes with the kws models")
+    return Frontend(KWS.mean, KWS.std)
+
+
+def waves(name: str) -> tuple[Floats, Ints]:
+    """The sound of ten utterances of the test speakers, one a word: (10, 16000) in -1..1, and their labels."""
+    arrays = _arrays(entry(name).dataset.file)
+    return arrays["wave"].astype(np.float32) / np.float32(32768), arrays["wave_y"].astype(np.int64)
+
+
+def _pair(dataset: Dataset | Stored, x: str, y: str) -> tuple[Floats, Ints | None]:
     arrays = _arrays(dataset.file)
-    return dataset.normalise(arrays[x]), arrays[y].astype(np.int64)
+    return dataset.normalise(arrays[x]), arrays[y].astype(np.int64) if y in arrays else None
 
 
 @cache
