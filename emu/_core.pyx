@@ -3,11 +3,14 @@
 
 What is counted, and how it stays exact:
 
-* one native block hook adds one to ``count`` of (bank, block) and, when the following block does not begin where this
-  one ended, one to ``taken``; a dot product with the timing afterwards gives cycles (:mod:`emu.account`);
+* one native block hook adds one to a counter of (bank, block): one of two, of which the second is for a block that
+  begins where the block before it ended.  How often a branch at the end of a block was taken follows: as often as the
+  blocks that end there began, less what began there without a jump.  A dot product with the timing afterwards gives
+  cycles (:mod:`emu.account`);
 * a *bank* is the layer that is running.  A block at a bank's entry address pushes (bank, return address, stack
   pointer); a block at the awaited return address with the stack back at its height pops.  Whatever runs in between,
-  soft-float or shared kernels, is therefore charged to the layer that called it, by counting;
+  soft-float or shared kernels, is therefore charged to the layer that called it, by counting.  Such blocks are
+  translated with a hook function of their own;
 * inside IT blocks a skipped instruction is still part of its block.  Unicorn tests the condition *before* it calls an
   instruction hook (``arm_skip_unless`` in its translate.c), so a hook on exactly these addresses counts what was
   executed;
@@ -17,11 +20,12 @@ What is counted, and how it stays exact:
 Of an IT block only the first instruction is counted, and those behind one that sets flags: the others ran as often, or
 whenever it did not.
 
-Unicorn walks the whole list of instruction hooks at each call within an IT block, so there are only a few, and which
-instructions they see is decided when a block is translated: when a block is met for the first time, the engine stops
-before its first instruction, the hooks' ranges are set to the instructions wanted in it, it is translated again, and for
-the run the first hook's range is made to cover everything.  A translation made during the run therefore calls for each
-instruction; ``on_site`` notices that, and the block is translated again.  The counts are right either way.
+Unicorn walks the whole list of instruction hooks at each call within an IT block, so there are only as many as some
+block needs, and no more than three.  Which instructions they see is decided when a block is translated: when a block is
+met for the first time, the engine stops before its first instruction, the hooks' ranges are set to the instructions
+wanted in it, it is translated again, and for the run the first hook's range is made to cover everything.  A translation
+made during the run therefore calls for each instruction; ``on_site`` notices that, and the block is translated again.
+The counts are right either way.
 Memory hooks are never used: they make Unicorn 2.1.4 execute IT blocks wrongly.
 """
 
@@ -29,7 +33,12 @@ from cpython.exc cimport PyErr_CheckSignals
 
 from .errors import EmuError
 
+include "_unicorn.pxi"
 include "_count.pxi"
+include "_sites.pxi"
+
+
+OTHER_UNICORN = "this build of Unicorn is not the one that emu was made for: version 2.1.4"
 
 
 class EngineError(EmuError):
@@ -55,6 +64,7 @@ cdef class Engine:
     cdef bint armed
     cdef size_t records_size
     cdef HookHead *hook[HOOKS]
+    cdef HookHead *blocks
 
     def __cinit__(self, int cpu_model):
         cdef uc_hook hook
@@ -62,6 +72,7 @@ cdef class Engine:
         check(uc_open(UC_ARCH_ARM, UC_MODE_THUMB, &self.uc), "open")
         # first of all, and never with UC_MODE_MCLASS, which silently gives a Cortex-M33
         check(uc_ctl_set_cpu_model(self.uc, cpu_model), "set the CPU model")
+        check(uc_ctl_set_tcg_buffer_size(self.uc, TRANSLATIONS), "set the size of the translations")
         check(uc_ctl_tlb_mode(self.uc, UC_TLB_VIRTUAL), "set the TLB")
         check(uc_hook_add(self.uc, &hook, UC_HOOK_TLB_FILL, <void *>on_tlb_fill, self.memory, 1, 0), "hook")
         check(uc_context_alloc(self.uc, &self.fresh), "context")
@@ -80,14 +91,10 @@ cdef class Engine:
             for b in range(self.s.banks):
                 if self.s.bank_records[b] != NULL:
                     munmap(self.s.bank_records[b], self.records_size)
-        if self.s.bank_executed != NULL:
-            for b in range(self.s.banks):
-                free(self.s.bank_executed[b])
         if self.s.bank_quotients != NULL:
             for b in range(self.s.banks):
                 free(self.s.bank_quotients[b])
         free(self.s.bank_records)
-        free(self.s.bank_executed)
         free(self.s.bank_quotients)
         free(self.s.info)
         free(self.s.seen)
@@ -96,6 +103,7 @@ cdef class Engine:
         free(self.s.site)
         free(self.s.clean)
         free(self.s.tries)
+        free(self.s.gate)
         free(self.s.sites)
 
     # memory ---------------------------------------------------------------------------------------------------------
@@ -195,25 +203,24 @@ cdef class Engine:
         s.site = <uint8_t *>calloc(total + 8, 1)
         s.clean = <uint16_t *>calloc(total, sizeof(uint16_t))
         s.tries = <uint8_t *>calloc(total, 1)
-        s.unusual = unusual
+        s.gate = <Gate *>calloc(total, sizeof(Gate))
+        s.unusual, s.unusual_site = unusual, unusual_site
         s.seen_cap = s.sites_cap = 1024
         s.seen = <uint32_t *>calloc(s.seen_cap, sizeof(uint32_t))
         s.sites = <uint32_t *>calloc(s.sites_cap, sizeof(uint32_t))
         s.bank_records = <Record **>calloc(banks, sizeof(Record *))
-        s.bank_executed = <uint64_t **>calloc(banks, sizeof(uint64_t *))
         s.bank_quotients = <uint64_t **>calloc(banks, sizeof(uint64_t *))
         s.calls = <uint64_t *>calloc(banks, sizeof(uint64_t))
-        if (s.info == NULL or s.alias_of == NULL or s.site == NULL or s.clean == NULL or s.tries == NULL or s.seen == NULL or s.sites == NULL
-                or s.bank_records == NULL or s.bank_executed == NULL or s.bank_quotients == NULL or s.calls == NULL):
+        if (s.info == NULL or s.alias_of == NULL or s.site == NULL or s.clean == NULL or s.tries == NULL or s.gate == NULL
+                or s.seen == NULL or s.sites == NULL or s.bank_records == NULL or s.bank_quotients == NULL or s.calls == NULL):
             raise MemoryError
         s.banks = banks
         for b in range(s.banks):
             # page by page as they are needed, and none of them across two cache lines
             memory = mmap(NULL, self.records_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
             s.bank_records[b] = <Record *>memory if memory != MAP_FAILED else NULL
-            s.bank_executed[b] = <uint64_t *>calloc(total + 8, sizeof(uint64_t))
             s.bank_quotients[b] = <uint64_t *>calloc(MAX_DIVISIONS * DIV_OUTCOMES, sizeof(uint64_t))
-            if s.bank_records[b] == NULL or s.bank_executed[b] == NULL or s.bank_quotients[b] == NULL:
+            if s.bank_records[b] == NULL or s.bank_quotients[b] == NULL:
                 raise MemoryError
         for address, bank in entries:
             idx = place(s, address)
@@ -233,12 +240,15 @@ cdef class Engine:
         if not counting:
             return
         check(uc_hook_add(self.uc, &hook, UC_HOOK_BLOCK, <void *>on_block, s, 1, 0), "hook")
+        self.blocks = <HookHead *><void *>hook
+        if self.blocks.callback != <void *>on_block or self.blocks.user != <void *>s:
+            raise EngineError(OTHER_UNICORN)
 
     def rewind(self):
         """Back to bank 0 with an empty call record and reset registers; the counts stay."""
         self.s.depth = 0
         self.s.ret = 1
-        self.s.prev = &self.s.nobody
+        self.s.end = 1
         use_bank(&self.s, 0)
         check(uc_context_restore(self.uc, self.fresh), "reset")
 
@@ -247,10 +257,10 @@ cdef class Engine:
         cdef uint32_t b, i
         for b in range(self.s.banks):
             for i in range(self.s.seen_n):
-                record(&self.s, b, self.s.seen[i]).count = 0
-                record(&self.s, b, self.s.seen[i]).taken = 0
+                record(&self.s, b, self.s.seen[i]).began[0] = 0
+                record(&self.s, b, self.s.seen[i]).began[1] = 0
             for i in range(self.s.sites_n):
-                self.s.bank_executed[b][self.s.sites[i]] = 0
+                record(&self.s, b, self.s.sites[i]).executed = 0
             memset(self.s.bank_quotients[b], 0, self.s.divisions * DIV_OUTCOMES * sizeof(uint64_t))
             self.s.calls[b] = 0
         self.s.overflow = False
@@ -285,13 +295,16 @@ cdef class Engine:
         cdef uc_hook hook
         check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_each, &self.s, 1, 0), "hook")
 
+    def hook_blocks(self):
+        """Add a hook to each block that does nothing, for comparison."""
+        cdef uc_hook hook
+        check(uc_hook_add(self.uc, &hook, UC_HOOK_BLOCK, <void *>on_nothing, &self.s, 1, 0), "hook")
+
     cdef translate(self, uint32_t addr, uint32_t size):
         """Translate the block at ``addr`` again, and those that overlap its beginning, each with the hooks it needs."""
         cdef State *s = &self.s
         cdef uint32_t idx = place(s, addr), back, other
-        cdef int k
-        if not s.hooked:
-            self.add_hooks()
+        cdef uint32_t k
         check(uc_ctl_remove_cache(self.uc, addr, addr + 2), "drop a translation")
         self.request(addr, size)
         for back in range(1, MAX_BLOCK // 2):
@@ -300,9 +313,9 @@ cdef class Engine:
             other = s.clean[idx - back]
             if other > 2 * back:
                 self.request(addr - 2 * back, other)
-        self.hook[0].begin, self.hook[0].end = 1, 0
-        for k in range(1, HOOKS):
-            self.hook[k].begin = self.hook[k].end = NOWHERE
+        for k in range(s.hooked):
+            self.hook[k].begin = NOWHERE if k else 1
+            self.hook[k].end = NOWHERE if k else 0
 
     cdef request(self, uint32_t addr, uint32_t size):
         """Have one block translated with hooks on the sites in ``size`` bytes and, where they are many, in between."""
@@ -312,8 +325,11 @@ cdef class Engine:
         cdef uint64_t last[1024]
         for i in range(halfwords):
             if s.site[idx + i] == COUNTED or s.site[idx + i] == DIVISION:
-                first[n] = last[n] = addr + 2 * i
-                n += 1
+                if n and last[n - 1] + step_at(s, <uint32_t>last[n - 1]) == addr + 2 * i:
+                    last[n - 1] = addr + 2 * i      # one behind the other: one range
+                else:
+                    first[n] = last[n] = addr + 2 * i
+                    n += 1
         while n > HOOKS:
             best = 0
             for k in range(1, n - 1):
@@ -323,22 +339,28 @@ cdef class Engine:
             for k in range(best + 1, n - 1):
                 first[k], last[k] = first[k + 1], last[k + 1]
             n -= 1
-        for k in range(<uint32_t>HOOKS):
+        while s.hooked < n:
+            self.add_hook()
+        for k in range(s.hooked):
             if k >= n:
                 first[k] = last[k] = NOWHERE
             self.hook[k].begin, self.hook[k].end = first[k], last[k]
+        # of a block hook that is the only one, Unicorn takes function and argument into the translation
+        if s.gate[idx].state != NULL:
+            s.gate[idx].size = size
+            self.blocks.callback, self.blocks.user = <void *>on_gate, &s.gate[idx]
         check(uc_ctl_request_cache(self.uc, addr, NULL), "translate")
+        self.blocks.callback, self.blocks.user = <void *>on_block, s
 
-    cdef add_hooks(self):
+    cdef add_hook(self):
         cdef uc_hook hook
-        cdef int k
-        for k in range(HOOKS):
-            check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, &self.s, NOWHERE + 2 * k, NOWHERE + 2 * k + 1),
-                  "hook")
-            self.hook[k] = <HookHead *><void *>hook
-            if self.hook[k].begin != NOWHERE + 2 * k or self.hook[k].end != NOWHERE + 2 * k + 1:
-                raise EngineError("this build of Unicorn is not the one that emu was made for: version 2.1.4")
-        self.s.hooked = True
+        cdef uint32_t k = self.s.hooked
+        check(uc_hook_add(self.uc, &hook, UC_HOOK_CODE, <void *>on_site, &self.s, NOWHERE + 2 * k, NOWHERE + 2 * k + 1),
+              "hook")
+        self.hook[k] = <HookHead *><void *>hook
+        if self.hook[k].begin != NOWHERE + 2 * k or self.hook[k].end != NOWHERE + 2 * k + 1:
+            raise EngineError(OTHER_UNICORN)
+        self.s.hooked += 1
 
     @property
     def intno(self):
@@ -368,18 +390,37 @@ cdef class Engine:
         return 0
 
     def counts(self):
-        """Every block that ran: (bank, address, bytes, count, taken)."""
-        cdef uint32_t b, i, at, address
+        """Every block that ran: (bank, address, bytes, times, times that the next block began elsewhere than at its end).
+
+        Blocks with one end share its jumps: as they share the instruction that jumps, any of them will do.
+        """
+        cdef uint32_t b, i, at, address, end
+        cdef uint64_t n, jumps
         cdef State *s = &self.s
         cdef list out = []
+        cdef dict fell = {}
         if s.overflow:
             raise EngineError("a counter table overflowed: the counts of this run are not exact")
+        if s.end != 1:
+            fell[s.bank, s.end] = 1         # the run ended in this block: nothing was taken
         for i in range(s.seen_n):
             at = s.seen[i]
             address = self.address_of(s.alias_of[at - s.total] if at >= s.total else at)
             for b in range(s.banks):
-                if record(s, b, at).count:
-                    out.append((b, address, s.info[at].size, record(s, b, at).count, record(s, b, at).taken))
+                n = record(s, b, at).began[1]
+                if n:
+                    fell[b, address] = fell.get((b, address), 0) + n
+        for i in range(s.seen_n):
+            at = s.seen[i]
+            address = self.address_of(s.alias_of[at - s.total] if at >= s.total else at)
+            end = address + s.info[at].size
+            for b in range(s.banks):
+                n = times(record(s, b, at))
+                if n:
+                    jumps = n - min(n, <uint64_t>fell.get((b, end), 0))
+                    if jumps < n:
+                        fell[b, end] -= n - jumps
+                    out.append((b, address, s.info[at].size, n, jumps))
         return out
 
     def executed(self):
@@ -395,7 +436,7 @@ cdef class Engine:
             memset(through, 0, s.total * sizeof(uint64_t))
             for i in range(s.seen_n):
                 at = s.seen[i]
-                n = record(s, b, at).count
+                n = times(record(s, b, at))
                 idx = s.alias_of[at - s.total] if at >= s.total else at
                 if n:
                     for k in range(idx, min(idx + (s.info[at].size >> 1), s.total)):
@@ -403,7 +444,7 @@ cdef class Engine:
             for i in range(s.sites_n):
                 idx = s.sites[i]
                 lead = idx - (s.site[idx] >> 4)
-                n = s.bank_executed[b][lead]
+                n = record(s, b, lead).executed
                 if s.site[idx] & 15 == OPPOSITE:
                     n = through[lead] - n if through[lead] > n else 0
                 if n:

@@ -1,65 +1,8 @@
 """Counters and native hooks of the emulator's hot path; included by _core.pyx, where the method is described.
 
-``on_block`` runs once per executed block: a leaf without a frame, which one comparison sends to ``unusual``.  ``on_site``
-runs once per executed instruction that has to be watched; the rest when something new is met.
+``on_block`` runs once per executed block: a leaf without a frame, which one comparison sends to ``unusual``.  ``on_gate``
+takes its place in blocks where a bank begins or ends.  The rest runs when something new is met.
 """
-
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
-
-cdef extern from "<sys/mman.h>" nogil:
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_DONTNEED
-    void *MAP_FAILED
-    void *mmap(void *address, size_t size, int prot, int flags, int fd, long offset)
-    int munmap(void *address, size_t size)
-    int madvise(void *address, size_t size, int advice)
-
-cdef extern from *:
-    """
-    #define EMU_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define EMU_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define EMU_CLZ(x) ((x) ? __builtin_clz(x) : 32)
-    /* The head of struct hook of unicorn 2.1.4 (include/uc_priv.h), which a uc_hook points at. */
-    struct emu_hook_head { int type, insn, refs, op, op_flags; _Bool to_delete; uint64_t begin, end; };
-    """
-    bint unlikely "EMU_UNLIKELY"(bint) nogil
-    bint likely "EMU_LIKELY"(bint) nogil
-    int clz "EMU_CLZ"(uint32_t) nogil
-    ctypedef struct HookHead "struct emu_hook_head":
-        uint64_t begin, end
-
-cdef extern from "unicorn/unicorn.h" nogil:
-    ctypedef struct uc_engine
-    ctypedef struct uc_context
-    ctypedef size_t uc_hook
-    ctypedef int uc_err
-    int UC_ARCH_ARM, UC_MODE_THUMB
-    int UC_HOOK_BLOCK, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_INVALID, UC_HOOK_TLB_FILL
-    int UC_TLB_VIRTUAL, UC_ERR_FETCH_PROT, UC_MEM_FETCH_PROT, UC_MEM_FETCH, UC_PROT_ALL, UC_PROT_READ, UC_PROT_WRITE
-    ctypedef struct uc_tlb_entry:
-        uint64_t paddr
-        int perms
-    uc_err uc_ctl_tlb_mode(uc_engine *, int mode)
-    uc_err uc_mmio_map(uc_engine *, uint64_t address, size_t size, void *read, void *, void *write, void *)
-    int UC_ARM_REG_R0, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC
-    uc_err uc_open(int arch, int mode, uc_engine **out)
-    uc_err uc_close(uc_engine *)
-    uc_err uc_ctl_set_cpu_model(uc_engine *, int model)
-    ctypedef struct uc_tb
-    uc_err uc_ctl_remove_cache(uc_engine *, uint64_t address, uint64_t end)
-    uc_err uc_ctl_request_cache(uc_engine *, uint64_t address, uc_tb *)
-    uc_err uc_mem_map_ptr(uc_engine *, uint64_t address, size_t size, uint32_t perms, void *ptr)
-    uc_err uc_hook_add(uc_engine *, uc_hook *, int type, void *callback, void *user, uint64_t begin, uint64_t end, ...)
-    uc_err uc_emu_start(uc_engine *, uint64_t begin, uint64_t until, uint64_t timeout, size_t count)
-    uc_err uc_emu_stop(uc_engine *)
-    uc_err uc_reg_read(uc_engine *, int reg, void *value)
-    uc_err uc_reg_write(uc_engine *, int reg, const void *value)
-    uc_err uc_context_alloc(uc_engine *, uc_context **)
-    uc_err uc_context_save(uc_engine *, uc_context *)
-    uc_err uc_context_restore(uc_engine *, uc_context *)
-    uc_err uc_context_free(uc_context *)
-    const char *uc_strerror(uc_err)
 
 cdef enum:
     MAX_WINDOWS = 16
@@ -68,8 +11,9 @@ cdef enum:
     ALIASES = 4096          # blocks seen again with another length (a retranslation): each gets a record of its own
     DIV_OUTCOMES = 33       # quotient width in bits, 0 to 32
     MAX_DIVISIONS = 512
-    HOOKS = 4               # instruction hooks: Unicorn walks all of them at each call
+    HOOKS = 3               # instruction hooks: Unicorn walks all of them at each call
     RETRIES = 6             # translations of one block
+    TRANSLATIONS = 64 << 20 # bytes of translated code; with more, calls from it to the libraries are indirect
     MAX_BLOCK = 1024        # bytes, more than any translated block has
     NOWHERE = 0x100000000   # an address that code never has
     SLICE = 1 << 22         # blocks between two looks at signals: a fraction of a second
@@ -91,12 +35,19 @@ cdef struct Info:
     uint32_t size           # bytes, as the engine translated it; 0: never seen
     uint16_t length         # instructions in it
     uint16_t entry          # 1 + bank that begins here
+    uint16_t division       # its place in State.division, of a DIVISION
 
-cdef struct Record:         # 32 bytes: within one cache line
-    uint32_t address, size  # another size sends on_block to the unusual case
-    uint32_t end, unused
-    uint64_t count          # times the block began
-    uint64_t taken          # times the next block began elsewhere than at this one's end
+cdef struct Record:         # of a block, and of an instruction; 32 bytes: within one cache line
+    uint32_t address
+    uint16_t size           # another size sends on_block to the unusual case
+    uint16_t site           # 1: the instruction is COUNTED, and on_site may add to ``executed``
+    uint64_t began[2]       # times the block began: after a jump, and where the block before it ended
+    uint64_t executed       # times the instruction was executed
+
+cdef struct Gate:           # a block where a bank begins or ends: it is translated with on_gate in the place of on_block
+    State *state            # NULL: no such block
+    uint32_t size           # 0: to be translated again
+    uint32_t entry          # 1 + bank that begins here
 
 cdef enum Kind:             # of a site, with the distance to its lead in halfwords from bit 4 up
     NONE = 0
@@ -127,14 +78,14 @@ cdef struct State:
     uint32_t ret            # awaited return address; 1 when none
     Record *records         # of the bank that is running
     int64_t tick            # blocks until somebody looks at the budget
-    Record *prev
+    uint32_t end            # of the block that is running; 1 when none
     void (*unusual)(uc_engine *, uint64_t, uint32_t, void *) noexcept nogil
+    void (*unusual_site)(uc_engine *, uint64_t, void *) noexcept nogil
     # the rest
     int64_t budget          # instructions, while ``final``
     bint final
     uint32_t main, slots, longest
     Info *info
-    uint64_t *executed      # of the bank that is running, per halfword
     uint64_t *quotients     # of the bank that is running
     uint32_t windows, total, aliases, seen_n, seen_cap, banks, depth, bank, root
     Window window[MAX_WINDOWS]
@@ -142,19 +93,18 @@ cdef struct State:
     uint32_t *seen
     uint32_t *alias_of
     Record **bank_records
-    uint64_t **bank_executed
     uint64_t **bank_quotients
     uint64_t *calls
     uint8_t *site           # per halfword: Kind
     uint16_t *clean         # per halfword: bytes from here on whose translation has hooks where they belong and no more
     uint8_t *tries          # per halfword: translations asked for
+    Gate *gate              # per halfword
     uint32_t *sites
     uint32_t sites_n, sites_cap
     Division division[MAX_DIVISIONS]
     uint32_t divisions
     uint32_t pending, pending_size      # block to translate
-    bint hooked             # the instruction hooks are there
-    Record nobody
+    uint32_t hooked         # instruction hooks that are there
     int reason
     uint32_t intno, fault_kind, fault_address, fault_size, outside
     bint overflow
@@ -170,12 +120,30 @@ cdef uint32_t place(State *s, uint32_t addr) noexcept nogil:
     return 0xFFFFFFFFu
 
 
+cdef bint in_main(State *s, uint32_t at) noexcept nogil:
+    """Does this halfword lie in the window whose records on_block finds by their address?"""
+    return at - s.window[s.main].first < s.window[s.main].halfwords
+
+
 cdef Record *record(State *s, uint32_t bank, uint32_t at) noexcept nogil:
     """A bank's record: blocks of the main window lie where on_block looks for them, the others behind."""
     cdef Window *win = &s.window[s.main]
-    if win.first <= at < win.first + win.halfwords:
+    if in_main(s, at):
         return &s.bank_records[bank][(at - win.first + (win.lo >> 1)) & (s.slots - 1)]
     return &s.bank_records[bank][s.slots + at]
+
+
+cdef uint32_t step_at(State *s, uint32_t addr) noexcept nogil:
+    """Bytes of the instruction at ``addr``, which lies in the code."""
+    cdef uint32_t w
+    for w in range(s.windows):
+        if (addr - s.window[w].lo) >> 1 < s.window[w].halfwords:
+            return 4 if s.window[w].host[addr - s.window[w].lo + 1] >> 3 >= 0x1D else 2
+    return 2
+
+
+cdef uint64_t times(Record *r) noexcept nogil:
+    return r.began[0] + r.began[1]
 
 
 cdef int64_t spent(State *s) noexcept nogil:
@@ -184,89 +152,8 @@ cdef int64_t spent(State *s) noexcept nogil:
     cdef uint32_t b, i
     for b in range(s.banks):
         for i in range(s.seen_n):
-            n += <int64_t>record(s, b, s.seen[i]).count * s.info[s.seen[i]].length
+            n += <int64_t>times(record(s, b, s.seen[i])) * s.info[s.seen[i]].length
     return n
-
-
-cdef bint add_site(State *s, uint32_t idx, uint32_t kind, uint32_t op) noexcept nogil:
-    """Mark one instruction as counted by itself; False when it was already."""
-    cdef uint32_t *grown
-    if s.site[idx]:
-        return False
-    if s.sites_n == s.sites_cap:
-        grown = <uint32_t *>realloc(s.sites, 2 * s.sites_cap * sizeof(uint32_t))
-        if grown == NULL:
-            s.overflow = True
-            return False
-        s.sites = grown
-        s.sites_cap *= 2
-    if kind == DIVISION:
-        if s.divisions == MAX_DIVISIONS:
-            s.overflow = True
-            return False
-        s.division[s.divisions] = Division(index=idx, rn=(op >> 16) & 15, rm=op & 15, is_signed=(op & 0x00200000) == 0)
-        s.divisions += 1
-    s.site[idx] = <uint8_t>kind
-    s.sites[s.sites_n] = idx
-    s.sites_n += 1
-    return True
-
-
-cdef bint sets_flags(uint32_t op, uint32_t step) noexcept nogil:
-    """May this instruction, inside an IT block, change the flags?  False only where it certainly does not."""
-    cdef uint32_t high
-    if step == 2:
-        # in an IT block the 16-bit forms leave the flags alone, but for CMP, CMN and TST
-        return op >> 11 == 5 or op >> 6 in (0x108, 0x10A, 0x10B) or op >> 8 == 0x45
-    high = op >> 16
-    if high >> 9 == 0x7C or high >> 9 == 0x74 or high >> 9 == 0x76:
-        return False        # loads and stores: single; multiple, dual and of the FPU
-    return (high & 0x10) != 0 or (high & 0xFFE0) == 0xF380
-
-
-cdef uint32_t walk(State *s, uint32_t addr, uint32_t size, uint32_t *hooks) noexcept nogil:
-    """Number of instructions in ``size`` bytes of Thumb code; marks the sites among them and counts those to hook."""
-    cdef uint32_t w, off, end, n = 0, op, step, predicated = 0, lead = 0, flags = 0, k = 0, idx
-    cdef uint32_t kind, condition = 0
-    cdef Window *win
-    hooks[0] = 0
-    for w in range(s.windows):
-        win = &s.window[w]
-        off = addr - win.lo
-        if (off >> 1) >= win.halfwords:
-            continue
-        end = off + size
-        while (off < end or predicated) and off + 2 <= 2 * win.halfwords:
-            op = win.host[off] | (<uint32_t>win.host[off + 1] << 8)
-            step = 2
-            if (op >> 11) >= 0x1D and off + 4 <= 2 * win.halfwords:
-                op = (op << 16) | win.host[off + 2] | (<uint32_t>win.host[off + 3] << 8)
-                step = 4
-            idx = win.first + (off >> 1)
-            kind = DIVISION if step == 4 and (op & 0xFFD0F0F0u) == 0xFB90F0F0u else NONE
-            if predicated:
-                if kind == NONE:
-                    kind = COUNTED
-                    if k and not flags:
-                        # the flags are still those that the lead saw: counting one of them is enough
-                        kind = ((SAME if (condition >> (4 - k) & 1) == condition >> 4 else OPPOSITE)
-                                | (idx - lead) << 4)
-                flags = flags or sets_flags(op, step)
-                predicated -= 1
-                k += 1
-            elif step == 2 and (op & 0xFF00) == 0xBF00 and op & 15:
-                # IT: the lowest set bit of the mask says how many instructions follow, 1 to 4
-                predicated = 1 if (op & 15) == 8 else (2 if (op & 7) == 4 else (3 if (op & 3) == 2 else 4))
-                condition, lead, k, flags = op & 31, idx + 1, 0, 0
-            if kind != NONE:
-                add_site(s, idx, kind, op)
-            if off < end:
-                n += 1
-                if s.site[idx] == COUNTED or s.site[idx] == DIVISION:
-                    hooks[0] += 1
-            off += step
-        return n
-    return 0
 
 
 cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) noexcept nogil:
@@ -306,7 +193,6 @@ cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) no
 cdef void use_bank(State *s, uint32_t bank) noexcept nogil:
     s.bank = bank
     s.records = s.bank_records[bank]
-    s.executed = s.bank_executed[bank]
     s.quotients = s.bank_quotients[bank]
 
 
@@ -335,7 +221,7 @@ cdef void switch_bank(State *s, uc_engine *uc, uint32_t addr, uint32_t entry) no
         s.ret = s.frame[s.depth - 1].ret
         use_bank(s, s.frame[s.depth - 1].bank)
         sp = place(s, s.ret)
-        if sp != 0xFFFFFFFFu:
+        if sp != 0xFFFFFFFFu and s.gate[sp].state == NULL:
             record(s, s.bank, sp).size = 0      # so that the block there is noticed
     else:
         s.ret = 1
@@ -345,17 +231,44 @@ cdef void switch_bank(State *s, uc_engine *uc, uint32_t addr, uint32_t entry) no
 cdef void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
     cdef State *s = <State *>user
     cdef Record *r = <Record *>(<char *>s.records + (<uint32_t>address << 4 & s.mask))
-    cdef Record *prev
+    cdef uint32_t fell
     if likely(r.address == <uint32_t>address):      # nested, so that the usual way has no jumps
         if likely(r.size == size):
             s.tick -= 1
             if likely(s.tick >= 0):
-                prev = s.prev
-                s.prev = r
-                r.count += 1
-                prev.taken += (<uint32_t>address != prev.end)
+                fell = <uint32_t>address == s.end
+                s.end = <uint32_t>address + size
+                r.began[fell] += 1
                 return
     s.unusual(uc, address, size, user)
+
+
+cdef void on_gate(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
+    """on_block for a block where a bank begins, or has ended."""
+    cdef Gate *gate = <Gate *>user
+    cdef State *s = gate.state
+    cdef uint32_t at = <uint32_t>address << 4 & s.mask, fell = <uint32_t>address == s.end
+    cdef Record *before = <Record *>(<char *>s.records + at)
+    cdef Record *r
+    if unlikely(s.tick <= 0 or size != gate.size):
+        s.unusual(uc, address, size, s)
+        return
+    s.tick -= 1
+    if gate.entry or <uint32_t>address == s.ret:
+        switch_bank(s, uc, <uint32_t>address, <uint16_t>gate.entry)
+    r = <Record *>(<char *>s.records + at)
+    begin(s, before, r, fell, <uint32_t>address, size)
+
+
+cdef inline void begin(State *s, Record *before, Record *r, uint32_t fell, uint32_t addr, uint32_t size) noexcept nogil:
+    """Count a block that begins, in record ``r``; ``before`` is its record in the bank that was running."""
+    if unlikely(fell and before != r):
+        before.began[1] += 1        # that the block before did not jump is for its own bank to know
+        before.began[0] -= 1
+        fell = 0
+    r.address = addr
+    r.began[fell] += 1
+    s.end = addr + size
 
 
 cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
@@ -365,6 +278,8 @@ cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) no
     cdef State *s = <State *>user
     cdef uint32_t addr = <uint32_t>address, at, hooks = 0
     cdef uint32_t idx = place(s, addr)
+    cdef bint gate
+    cdef Record *before
     cdef Record *r
     if idx == 0xFFFFFFFFu:
         s.reason = OUTSIDE
@@ -375,11 +290,14 @@ cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) no
         walk(s, addr, size, &hooks)
         s.clean[idx] = <uint16_t>size
         if s.hooked or hooks:
-            s.pending, s.pending_size = addr, size
-            s.reason = SITES
-            uc_emu_stop(uc)
+            ask_for(s, uc, addr, size)
             return
     at = number_of(s, idx, addr, size)
+    gate = s.info[idx].entry != 0 or addr == s.ret
+    if gate and s.gate[idx].state == NULL and at == idx and in_main(s, idx):
+        make_gate(s, idx)
+        ask_for(s, uc, addr, size)
+        return
     if s.final:
         s.tick = 0
         if s.budget < s.info[at].length:
@@ -391,65 +309,29 @@ cdef void unusual(uc_engine *uc, uint64_t address, uint32_t size, void *user) no
         s.reason = LOOK
         uc_emu_stop(uc)
         return
-    s.prev.taken += (addr != s.prev.end)
-    if s.info[idx].entry != 0 or addr == s.ret:
+    else:
+        s.tick -= 1
+    before = record(s, s.bank, at)
+    if gate:
         switch_bank(s, uc, addr, s.info[idx].entry)
     r = record(s, s.bank, at)
-    r.address, r.end = addr, addr + size
-    r.size = 0 if s.info[idx].entry != 0 or addr == s.ret else size
-    r.count += 1
-    s.prev = r
+    r.size = 0 if gate or s.gate[idx].state != NULL else <uint16_t>size
+    begin(s, before, r, addr == s.end, addr, size)
 
 
-cdef void watched_too_much(State *s) noexcept nogil:
-    """The block that is running calls for instructions that need no watching: have it translated again, once it begins
-    anew.
-    """
-    cdef uint32_t at = place(s, s.prev.address)
-    if s.prev == &s.nobody or at == 0xFFFFFFFFu or s.tries[at] >= RETRIES:
-        return
-    s.tries[at] += 1
-    s.clean[at] = 0
-    s.prev.size = 0
+cdef void ask_for(State *s, uc_engine *uc, uint32_t addr, uint32_t size) noexcept nogil:
+    """Stop before this block and have it translated again."""
+    s.pending, s.pending_size = addr, size
+    s.reason = SITES
+    uc_emu_stop(uc)
 
 
-cdef void on_site(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
-    """An instruction inside an IT block was executed, or a division begins."""
-    cdef State *s = <State *>user
-    cdef Window *win = &s.window[s.main]
-    cdef uint32_t idx = (<uint32_t>address - win.lo) >> 1, n, d, bits = 0, k
-    cdef Division *v
-    if unlikely(idx >= win.halfwords):
-        idx = place(s, <uint32_t>address)
-        if idx == 0xFFFFFFFFu:
-            return
-    else:
-        idx += win.first
-    if unlikely(s.site[idx] != COUNTED and s.site[idx] != DIVISION):
-        watched_too_much(s)
-        return
-    s.executed[idx] += 1
-    if s.site[idx] == DIVISION:
-        for k in range(s.divisions):
-            v = &s.division[k]
-            if v.index == idx:
-                n = core_reg(uc, v.rn)
-                d = core_reg(uc, v.rm)
-                if v.is_signed:
-                    if <int32_t>n < 0:
-                        n = 0 - n
-                    if <int32_t>d < 0:
-                        d = 0 - d
-                if d != 0 and n >= d:
-                    bits = <uint32_t>(clz(d) - clz(n) + 1)
-                s.quotients[k * DIV_OUTCOMES + bits] += 1
-                return
-
-
-cdef uint32_t core_reg(uc_engine *uc, int n) noexcept nogil:
-    cdef uint32_t value = 0
-    uc_reg_read(uc, UC_ARM_REG_R0 + n if n < 13 else (UC_ARM_REG_SP if n == 13 else UC_ARM_REG_LR), &value)
-    return value
+cdef void make_gate(State *s, uint32_t idx) noexcept nogil:
+    """From the next translation on, this block goes through on_gate; on_block is not to settle it any more."""
+    cdef uint32_t b
+    s.gate[idx] = Gate(state=s, size=0, entry=s.info[idx].entry)
+    for b in range(s.banks):
+        record(s, b, idx).size = 0
 
 
 cdef void on_interrupt(uc_engine *uc, uint32_t intno, void *user) noexcept nogil:
@@ -487,6 +369,8 @@ cdef bint on_tlb_fill(uc_engine *uc, uint64_t address, int kind, uc_tlb_entry *r
 cdef void on_each(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
     """Count each instruction by itself: what other emulators do, for comparison."""
     cdef State *s = <State *>user
-    cdef uint32_t idx = place(s, <uint32_t>address)
-    if idx != 0xFFFFFFFFu:
-        s.executed[idx] += 1
+    (<Record *>(<char *>s.records + (<uint32_t>address << 4 & s.mask))).executed += 1
+
+
+cdef void on_nothing(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
+    """What a block hook costs at least, for comparison."""

@@ -10,7 +10,7 @@ from unicorn import arm_const as arm
 
 from . import scan
 from ._core import Engine
-from .account import Counts, Totals, tally
+from .account import Counts, Ledger, Totals
 from .decode import Decoder
 from .elf import Image, load
 from .errors import ElfError, EmuError, Fault
@@ -135,6 +135,7 @@ class Machine:
         self.timing = timing if isinstance(timing, Timing) else load_timing(timing or core)
         self.regions = list(regions) if regions else _default_regions(self.image)
         self._decoder: Decoder | None = None
+        self._ledger: Ledger | None = None
         bad = scan.missing(self.image, core, fpu)
         if bad:
             raise self._explain(Fault(f"{core} does not have {bad[1]}", bad[0], self.image.nearest(bad[0])))
@@ -225,6 +226,12 @@ class Machine:
     def count_by_instruction_hooks(self) -> None:
         """Call a native function for each instruction, for comparison; for machines made without ``counting``."""
         self._engine.hook_each()
+
+    def hook_blocks_idly(self) -> None:
+        """Call a native function that does nothing for each block, for comparison; for machines made without
+        ``counting``.
+        """
+        self._engine.hook_blocks()
 
     def blocks_run(self) -> int:
         """How many blocks the last run counted."""
@@ -354,9 +361,11 @@ class Machine:
         calls = engine.calls()
         if self.counting:
             self._decoder = self._decoder or Decoder()
+            if self._ledger is None or self._ledger.timing is not timing:
+                self._ledger = Ledger(len(self._names), timing, self._decoder, self._code)
             counts = Counts(engine.counts(), engine.executed(), engine.quotients())
             try:
-                totals = tally(counts, len(self._names), timing, self._decoder, self._code)
+                totals = self._ledger.tally(counts)
             except EmuError as error:
                 if fault is None:
                     raise

@@ -56,7 +56,7 @@ def test_a_changed_program_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_report() -> None:
     report = emulator.bench(["linear"], ["cortex-m0plus"], rounds=3, scale=0.2)
     rows = {row["method"]: row for row in report.data["rows"]}
-    assert list(rows) == ["bare", "count", "profile", "instruction_hook"]
+    assert list(rows) == ["bare", "empty_hook", "count", "profile", "instruction_hook"]
     assert {"method", "program", "core", "mips", "instructions", "ns_per_block"} <= set(rows["bare"])
     assert len({row["instructions"] for row in rows.values()}) == 1
     assert rows["bare"]["of_bare"] == 1 and all(len(row["seconds"]) == 3 for row in rows.values())
@@ -88,10 +88,11 @@ def test_start_is_quick() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_budgets_end_at_the_same_instruction() -> None:
+@pytest.mark.parametrize("banks", [[], emulator.BANKS["branchy"]], ids=["all", "banks"])
+def test_budgets_end_at_the_same_instruction(banks: list[str]) -> None:
     """However the budget is looked at on the way, a run ends before the block that would exceed it."""
     elf = emulator.program("branchy", "cortex-m4", 0.01)
-    machine = emu.Machine(elf, "cortex-m4", regions=emulator._REGIONS)
+    machine = emu.Machine(elf, "cortex-m4", regions=emulator._REGIONS, banks=banks)
     total = machine.run(check=True).total_instructions
     for budget in (0, 1, 1000, 16383, 16384, 16385, 100_000, total - 1):
         result = machine.run(budget=budget)
