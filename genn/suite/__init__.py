@@ -52,7 +52,7 @@ def entry(name: str) -> Entry:
     if name in MODELS:
         return MODELS[name]
     near = difflib.get_close_matches(name, MODELS, n=1)
-    fix = f"did you mean {near[0]}?" if near else f"the suite has {', '.join(MODELS)}"
+    fix = f"did you mean {near[0]}?" if near else "genn models lists them"
     raise UsageError(f"no model {name!r} in the suite", fix=fix)
 
 
