@@ -122,7 +122,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clock", choices=["auto", "on", "off"], default="auto",
                         help="SysTick, the cycle counter and exceptions; auto: when the firmware uses them")
     parser.add_argument("--hz", type=int, default=1_000_000, help="core clock, for semihosting's clock; default 1 MHz")
-    parser.add_argument("--uart", metavar="KIND@ADDRESS|BOARD", help="the firmware's console is this UART")
+    parser.add_argument("--uart", metavar="KIND@ADDRESS|F.toml",
+                        help="the firmware's console is this UART, or the one in the table uart of a board's file")
     parser.add_argument("--gdb", type=int, metavar="PORT", help="wait for a debugger on 127.0.0.1:PORT; 0: any port")
     args = parser.parse_args(argv)
     try:

@@ -5,7 +5,9 @@ Nothing is received, and a character is sent at once.  Other registers of the bl
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .errors import EmuError
 
@@ -26,15 +28,6 @@ KINDS = {
     "pl011": Kind(0x00, {0x18: 0x90}, "Arm PrimeCell UART PL011 (DDI 0183): DR, FR; RP2040 datasheet section 4.2"),
     "nrf": Kind(0x51C, {0x11C: 1}, "nRF52 product specification, UART: TXD, EVENTS_TXDRDY"),
 }
-BOARDS = {
-    "mps2": ("cmsdk", 0x40004000),
-    "nucleo-f411re": ("stm32f4", 0x40004400),
-    "stm32f103": ("stm32f4", 0x40013800),
-    "stm32l4r5zi": ("stm32", 0x40008000),
-    "stm32g0b1": ("stm32", 0x40004400),
-    "rp2040": ("pl011", 0x40034000),
-}
-"""The UART that a board's virtual serial port, or its usual console, is on."""
 
 
 @dataclass
@@ -65,14 +58,19 @@ class Uart:
 
 
 def parse(text: str) -> tuple[str, int]:
-    """(kind, base) of ``KIND@ADDRESS`` or of a board's name."""
-    if text in BOARDS:
-        return BOARDS[text]
+    """(kind, base) of ``KIND@ADDRESS``, or of the table ``[uart]`` (``kind``, ``base``) in a board's TOML file."""
     kind, at, address = text.partition("@")
     try:
-        if not at or kind not in KINDS:
+        if text.endswith(".toml"):
+            row = tomllib.loads(Path(text).read_text(encoding="utf-8"))["uart"]
+            kind, base = row["kind"], row["base"]
+        else:
+            base = int(address, 0) if at else None
+        if kind not in KINDS or not isinstance(base, int) or not 0 <= base < 1 << 32:
             raise ValueError
-        return kind, int(address, 0)
-    except ValueError:
-        raise EmuError(f"a UART is KIND@ADDRESS with KIND one of {', '.join(KINDS)}, or a board: {', '.join(BOARDS)}"
-                       ) from None
+    except OSError as error:
+        raise EmuError(f"{text}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise EmuError(f"{text!r} is no UART: KIND@ADDRESS, or a TOML file whose table uart has kind and base; "
+                       f"the kinds are {', '.join(KINDS)}") from None
+    return kind, base

@@ -88,6 +88,14 @@ class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.milliamps * 1e-3 * (clock_hz / (self.mhz * 1e6)) * self.volts * seconds
 
 
+class Uart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The UART that firmware usually prints with; ``kind`` is one of emu/uart.py, for ``python -m emu --uart FILE``."""
+
+    kind: str
+    base: int
+    reference: str
+
+
 @dataclass(frozen=True)
 class Target:
     """A board or chip.  ``stack`` is the reserved stack in bytes, ``timing`` names a file of emu/timing."""
@@ -105,6 +113,7 @@ class Target:
     references: tuple[str, ...] = ()
     memory: Flash | None = None
     power: Power | None = None
+    uart: Uart | None = None
 
     @property
     def flash(self) -> Region:
@@ -148,6 +157,7 @@ class _TargetFile(msgspec.Struct, forbid_unknown_fields=True):
     references: list[str] = []
     flash: Flash | None = None
     power: Power | None = None
+    uart: Uart | None = None
 
 
 def parse_size(text: str | int) -> int:
@@ -238,6 +248,10 @@ def _checked(raw: _TargetFile, path: Path) -> Target:
     if raw.power is not None:
         smallest = min(raw.power.milliamps, raw.power.volts, raw.power.mhz)
         need(smallest > 0, "power", "current, voltage and clock must be positive")
+    if raw.uart is not None:
+        need(0 <= raw.uart.base < 1 << 32 and not raw.uart.base % 4, "uart.base", "no address of a peripheral")
+        for region in regions:
+            need(not region.base <= raw.uart.base < region.end, "uart.base", f"the UART lies in {region.name}")
     stack = size_of(raw.stack, "stack")
     ram = next(r for r in regions if r.kind == "ram")
     need(0 < stack <= ram.size and stack % 8 == 0, "stack", f"the stack must be a multiple of 8 within {ram.name}")
@@ -255,6 +269,7 @@ def _checked(raw: _TargetFile, path: Path) -> Target:
         tuple(raw.references),
         raw.flash,
         raw.power,
+        raw.uart,
     )
 
 

@@ -103,6 +103,21 @@ def test_wrong_flash_or_power(old: str, new: str, field: str, tmp_path: Path) ->
         load_target(write(tmp_path, GOOD + FLASH.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ('kind = "cmsdk"\nbase = 0x40004002\nreference = "x"', "uart.base"),
+        ('kind = "cmsdk"\nbase = -4\nreference = "x"', "uart.base"),
+        ('kind = "cmsdk"\nbase = 0x20000000\nreference = "x"', "uart.base"),
+        ('kind = "cmsdk"\nbase = 0x40004000', "uart"),
+        ('kind = 1\nbase = 0x40004000\nreference = "x"', "uart.kind"),
+    ],
+)
+def test_wrong_uart(row: str, field: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"field {field}"):
+        load_target(write(tmp_path, f"{GOOD}\n[uart]\n{row}\n"))
+
+
 def test_the_boards_of_the_suite() -> None:
     boards = {name: load_target(name) for name in list_targets()}
     assert {"stm32l4r5zi", "stm32g0b1", "rp2040", "stm32f103", "nrf5340", "generic-m4", "mps2-an385"} <= set(boards)
