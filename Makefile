@@ -62,7 +62,7 @@ $(VENV)/.installed: $(VENV)/.python $(SOURCES)
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(PIP) pytest pytest-xdist hypothesis ruff mypy build
+	@$(PIP) pytest pytest-xdist hypothesis ruff mypy build pooch scipy wfdb
 	@touch $@
 
 # Debian packages, before anything else is made.
