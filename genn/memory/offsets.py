@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Overlap:
     exact: bool = False
 
 
+STARTS = 4  # of the hill climb
+Found = tuple[int, list[int], list[int], list[bool]]  # arena, places, order, which of them from the top down
 Overlaps = Mapping[tuple[int, int], Overlap]  # (input item, output item)
 
 
@@ -56,6 +59,11 @@ class Conflicts:
         self.items = items
         self.meets: list[list[tuple[int, int, int, bool]]] = [[] for _ in items]
         # (other, below, above, exact): starts in the open interval (its start - below, its start + above) are taken
+        self.under: list[list[int]] = [[] for _ in items]  # output -> the inputs it may grow into
+        self.over: list[list[int]] = [[] for _ in items]  # input -> the outputs that may grow into it
+        for i, j in overlaps:
+            self.under[j].append(i)
+            self.over[i].append(j)
         active: list[int] = []
         for i in sorted(range(len(items)), key=lambda k: items[k].first):
             a = items[i]
@@ -98,6 +106,24 @@ class Conflicts:
             most = max(most, live - saved.get(s, 0))
         return most
 
+    def outputs_first(self, order: Sequence[int], but: Sequence[bool] = ()) -> list[int]:
+        """``order`` with each output moved in front of the inputs it may grow into: first fit keeps their distance."""
+        out: list[int] = []
+        seen = {i for i, left_out in enumerate(but) if left_out}
+        for i in order:
+            stack = [i]
+            while stack:
+                k = stack[-1]
+                waiting = [j for j in self.over[k] if j not in seen and j not in stack]
+                if waiting and k not in seen:
+                    stack.append(waiting[0])
+                    continue
+                stack.pop()
+                if k not in seen:
+                    seen.add(k)
+                    out.append(k)
+        return out
+
     def fit(self, i: int, places: list[int], top: int | None) -> int:
         """The lowest free start of item ``i``, or the highest that ends below ``top``; -1 if there is none."""
         item = self.items[i]
@@ -124,18 +150,28 @@ class Conflicts:
         return start if start >= 0 else -1
 
 
-def place(conflicts: Conflicts, order: Sequence[int], high: Sequence[bool], top: int | None) -> tuple[list[int], int]:
-    """Items one after another; those in ``high`` from ``top`` down.  Places and arena; -1 where they do not fit."""
+def place(
+    conflicts: Conflicts, order: Sequence[int], high: Sequence[bool], top: int | None, limit: int = 1 << 62
+) -> tuple[list[int], int, int]:
+    """Items one after another, those in ``high`` from ``top`` down as long as there is room.
+
+    Returns places, arena, and by how many bytes all items together reach beyond ``top``; stops where that exceeds
+    ``limit``.
+    """
     places = [-1] * len(order)
-    arena = 0
+    arena = beyond = 0
     for i in order:
-        at = conflicts.fit(i, places, top if high[i] and top is not None else None)
-        end = at + conflicts.items[i].size
-        if at < 0 or (top is not None and end > top):
-            return places, -1
+        at = conflicts.fit(i, places, top) if high[i] and top is not None else -1
+        if at < 0:
+            at = conflicts.fit(i, places, None)
         places[i] = at
+        end = at + conflicts.items[i].size
         arena = max(arena, end)
-    return places, arena
+        if top is not None and end > top:
+            beyond += end - top
+            if beyond > limit:
+                break
+    return places, arena, beyond
 
 
 def assign(
@@ -159,63 +195,99 @@ def assign(
         lambda i: (items[i].first - items[i].last, -items[i].size),
         lambda i: (-weight[i], -items[i].size),
     )
-    best: tuple[int, list[int], list[int], list[bool]] | None = None
+    starts: list[Found] = []
     low, up = [False] * n, [True] * n
     for key in keys:
-        order = sorted(range(n), key=key)
-        for high in (low, up):
-            top = None if high is low else (best[0] - 1 if best else None)
-            for goal in dict.fromkeys([bound, top]) if high is up else [None]:
-                if goal is None and high is up:
-                    continue
-                places, arena = place(conflicts, order, high, goal)
-                if arena >= 0 and (best is None or arena < best[0]):
-                    best = (arena, places, order, list(high))
-        if best and best[0] == bound:
+        plain = sorted(range(n), key=key)
+        tries = [(plain, low), (plain, up), (conflicts.outputs_first(plain), low)]
+        for share in (2, 3) if overlaps else ():  # large ones drift down from the top, all others lie at the bottom
+            large = [i.size * share > bound for i in items]
+            order = sorted((i for i in range(n) if large[i]), key=lambda i: items[i].first)
+            tries.append((order + conflicts.outputs_first([i for i in plain if not large[i]], large), large))
+        for order, high in tries:
+            places, arena, _ = place(conflicts, order, high, bound)
+            starts.append((arena, places, order, list(high)))
+            if arena == bound:
+                return Offsets(places, arena, bound)
+    starts.sort(key=lambda s: s[0])
+    best, rng, began = starts[0], random.Random(seed), time.monotonic()
+    for k in range(STARTS):
+        deadline = began + (seconds * (k + 1) / STARTS if rounds is None else 1e9)
+        trials = 1 << 60 if rounds is None else rounds // STARTS
+        found = _climb(conflicts, starts[min(k, len(starts) - 1)], bound, deadline, trials, rng)
+        best = min(best, found, key=lambda f: f[0])
+        if best[0] == bound:
             break
-    assert best is not None
-    deadline = time.monotonic() + (seconds if rounds is None else 1e9)
-    best = _climb(conflicts, best, bound, deadline, 1 << 60 if rounds is None else rounds, random.Random(seed))
     return Offsets(best[1], best[0], bound)
 
 
 def _climb(
-    conflicts: Conflicts, best: tuple[int, list[int], list[int], list[bool]], bound: int, deadline: float,
-    rounds: int, rng: random.Random,
-) -> tuple[int, list[int], list[int], list[bool]]:  # fmt: skip
-    """Move what reaches highest to the front, swap neighbours in conflict, turn directions; keep what is no worse."""
+    conflicts: Conflicts, best: Found, bound: int, deadline: float, rounds: int, rng: random.Random
+) -> Found:
+    """Change the order and the direction of items that live where memory is tight, first; the others follow.
+
+    What reaches highest, and what it meets, moves forward; a little worse is accepted now and then.
+    """
     items, n = conflicts.items, len(conflicts.items)
-    order, high, now = list(best[2]), list(best[3]), best[0]
-    places = best[1]
+    tight = _tight(items, bound)
+    rest = sorted((i for i in range(n) if not tight[i]), key=lambda i: items[i].size * (items[i].first - items[i].last))
+    order = [i for i in best[2] if tight[i]] + rest
+    hot = sum(tight)
+    high, places, now = [t and h for t, h in zip(tight, best[3], strict=True)], best[1], best[0]
+    cost = sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
     idle = tried = 0
-    while best[0] > bound and time.monotonic() < deadline and n > 1 and tried < rounds:
+    while best[0] > bound and time.monotonic() < deadline and hot > 1 and tried < rounds:
         tried += 1
+        tops = [i for i in range(n) if places[i] + items[i].size >= now]
+        for i in tops:
+            if not tight[i]:  # it does not fit behind the others: from now on it is one of them
+                tight[i] = True
+                order.remove(i)
+                order.insert(rng.randrange(hot + 1), i)
+                hot += 1
         trial, turned = list(order), list(high)
         for _ in range(rng.choice((1, 1, 2, 3))):
-            if rng.random() < 0.5:
-                tops = [i for i in range(n) if places[i] + items[i].size >= now]
-                i = rng.choice(tops or list(range(n)))
-                others = [i, *(j for j, *_ in conflicts.meets[i])]
-                i = rng.choice(others)
+            if tops and rng.random() < 0.6:
+                i = rng.choice(tops)
+                near = [j for j, *_ in conflicts.meets[i] if tight[j]]
+                i = rng.choice([i, *near])
             else:
-                i = rng.randrange(n)
+                i = trial[rng.randrange(hot)]
             if rng.random() < 0.3:
                 turned[i] = not turned[i]
             at = trial.index(i)
-            to = rng.randrange(at + 1) if rng.random() < 0.7 else rng.randrange(n)
-            trial.insert(to, trial.pop(at))
-        goal = rng.choice((bound, max(bound, best[0] - 1), max(bound, (bound + best[0]) // 2)))
-        found, arena = place(conflicts, trial, turned, goal if any(turned) else None)
-        if arena < 0:
-            found, arena = place(conflicts, trial, [False] * n, None)
-            turned = [False] * n if arena < now else turned
-        if arena <= now:
-            order, high, places, now = trial, turned, found, arena
-            idle = 0
-        else:
-            idle += 1
-        if now < best[0]:
-            best = (now, places, list(order), list(high))
-        if idle > 200:
+            partners = conflicts.under[i]
+            if partners and rng.random() < 0.5:  # an output that lies first gets its input behind it, at its distance
+                to = min(trial.index(j) for j in partners)
+                if to < at:
+                    trial.insert(to, trial.pop(at))
+                    turned[i] = False
+                    continue
+            trial.insert(rng.randrange(at + 1) if rng.random() < 0.7 else rng.randrange(hot), trial.pop(at))
+        limit = int(cost * (1 + 0.5 * rng.random() ** 6))
+        found, arena, beyond = place(conflicts, trial, turned, bound, limit)
+        if beyond <= limit:
+            order, high, places, now, cost = trial, turned, found, arena, beyond
+            if now < best[0]:
+                best, idle = (now, places, list(order), list(high)), 0
+        idle += 1
+        if idle > 1000:
             order, high, places, now, idle = list(best[2]), list(best[3]), best[1], best[0], 0
+            cost = sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
     return best
+
+
+def _tight(items: Sequence[Item], bound: int) -> list[bool]:
+    """Items that live at a step where at least four fifths of the bound are live."""
+    change: dict[int, int] = {}
+    for item in items:
+        change[item.first] = change.get(item.first, 0) + item.size
+        change[item.last + 1] = change.get(item.last + 1, 0) - item.size
+    steps, live, most = sorted(change), 0, {}
+    for s in steps:
+        live += change[s]
+        most[s] = live
+    return [
+        any(5 * most[s] >= 4 * bound for s in steps[bisect_left(steps, i.first) : bisect_left(steps, i.last + 1)])
+        for i in items
+    ]

@@ -162,8 +162,9 @@ class MemoryPlan:
                 pixel = layout.row(s) // pixels
                 out[v] = Place(base + home.shift, size // layout.row(s), layout.row(s), pixels, pixel, value.pixel)
             else:
-                kept = size // value.row if s in ring else value.rows
-                out[v] = Place(base + (0 if s in ring else home.shift), kept, value.row, 1, value.row, value.row)
+                alone = value.size == layout.sizes[s]  # a part that lies in one piece needs all of its store
+                kept = size // value.row if s in ring and alone else value.rows
+                out[v] = Place(base + home.shift, kept, value.row, 1, value.row, value.row)
         return out
 
     def events(self) -> Iterator[Event]:
