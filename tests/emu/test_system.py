@@ -11,12 +11,9 @@ import pytest
 import emu
 from emu.live import LiveMachine
 from emu.system import ENTRY, EXIT
-from emu.uart import KINDS, parse
 from genn.bench import emulator
-from genn.target import load_target
 
-from .bench import CRT, build
-from .bench import EXIT as LEAVE
+from .bench import build
 from .programs import MAIN, PROGRAMS, START
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -385,54 +382,53 @@ def qemu(elf: Path, core: str, need_tool) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-PRINT = """
-  ldr r0, =0x40004000
-  movs r1, #1
-  str r1, [r0, #8]
-  adr r2, text
-1:
-  ldrb r3, [r2]
-  cmp r3, #0
-  beq 3f
-2:
-  ldr r1, [r0, #4]
-  lsrs r1, r1, #1
-  bcs 2b
-  str r3, [r0]
-  adds r2, #1
-  b 1b
-.balign 4
-text: .asciz "over the wire"
-.balign 4
-3:
+FLOATS = """
+  ldr r0, =0xE000ED88     @ CPACR
+  ldr r1, =0xF00000
+  str r1, [r0]
+  dsb
+  isb
+  mov r4, sp
+  svc 0                   @ before any use of the FPU: eight words
+  subs r7, r4, r5
+  cmn r6, #7
+  it ne
+  addne r7, #1
+  ldr r0, =0x3FC00000
+  vmov s0, r0
+  vmov s15, r0
+  ldr r1, =0xA0000000
+  vmsr fpscr, r1
+  svc 0                   @ and 26 from then on
+  subs r4, r4, r5
+  add r7, r4
+  cmn r6, #23
+  it ne
+  addne r7, #1
+  vmov r2, s0
+  cmp r2, r0
+  it ne
+  addne r7, #1
+  vmov r2, s15
+  cmp r2, r0
+  it ne
+  addne r7, #1
+  vmrs r2, fpscr
+  cmp r2, r1
+  it ne
+  addne r7, #1
 """
 
 
-def test_uart(tmp_path: Path, need_tool) -> None:
+def test_the_fpu_is_stacked_where_it_was_used(tmp_path: Path, need_tool) -> None:
+    """The frame's size, EXC_RETURN, and registers that a handler overwrites: as in QEMU."""
     need_tool("arm-none-eabi-gcc")
-    elf = build(tmp_path, {"x.S": CRT + PRINT + LEAVE}, "cortex-m3")
-    assert LiveMachine(elf, "cortex-m3", uart=("cmsdk", 0x40004000)).run(check=True).console == "over the wire"
-    fault = emu.Machine(elf, "cortex-m3").run().fault
-    assert fault and "0x40004008" in fault.reason
-    command = [sys.executable, "-m", "emu", str(elf), "--core", "cortex-m3", "--uart"]
-    done = subprocess.run([*command, "genn/targets/mps2-an385.toml"], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout) == (0, "over the wire"), done.stderr
-    (tmp_path / "none.toml").write_text("[uart]\nkind = 3\n")
-    for wrong in ("mps2", "cmsdk@here", "vax@0", "genn/targets/none.toml", str(tmp_path / "none.toml")):
-        done = subprocess.run([*command, wrong], capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == 2 and wrong in done.stderr and done.stderr.count("\n") == 1, done.stderr
-
-
-def test_the_targets_uarts_are_known() -> None:
-    """Each board's file names a kind of UART that there is, with its source."""
-    found = {}
-    for path in sorted((ROOT / "genn" / "targets").glob("*.toml")):
-        uart = load_target(path).uart
-        if uart:
-            assert uart.kind in KINDS and uart.reference
-            assert parse(str(path)) == (uart.kind, uart.base) == parse(f"{uart.kind}@{uart.base:#x}")
-            found[path.stem] = uart.kind
-    assert found["mps2-an385"] == "cmsdk" and found["rp2040"] == "pl011" and len(found) >= 7
+    handler = "  mov r5, sp\n  mov r6, lr\n  vmov s0, r6\n  vmov s15, r5\n  vmsr fpscr, r4\n  bx lr"
+    text = start(FLOATS + exit_with("r7"), {"svcall": handler})
+    elf = build(tmp_path, {"x.S": text}, "cortex-m4")
+    live = LiveMachine(elf, "cortex-m4", fpu=True).run(check=True)
+    assert live.exit == 0x20 + 0x68
+    assert qemu(elf, "cortex-m4", need_tool)[0] == live.exit
 
 
 def test_command_line_notices_clocks(tmp_path: Path, need_tool) -> None:
