@@ -17,6 +17,7 @@ from genn.ops.base import CTYPE, Array, Call, Lowered, in_tensor, out_tensor, re
 
 CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
+LIMIT3 = 1 << 20  # the same where the inputs of three pixels are packed too
 
 
 def plain(node: Node) -> bool:
@@ -24,14 +25,14 @@ def plain(node: Node) -> bool:
     return not node.quant["sparse"] and not node.quant.get("split")
 
 
-def packs(node: Node, graph: Graph) -> bool:
+def packs(node: Node, graph: Graph, limit: int = LIMIT) -> bool:
     """True where the packed sums of dense weights are exact.
 
-    int8: no sum of inputs times a row, without its bias, reaches LIMIT, and every weight plus 128 is a byte.
+    int8: no sum of inputs times a row, without its bias, reaches ``limit``, and every weight plus 128 is a byte.
     int16: always, for sums fit 32 bits.
     """
     magnitude = np.abs(node.quant["w"])
-    small = int(magnitude.sum(axis=1).max(initial=0)) * 128 < LIMIT and int(magnitude.max(initial=0)) <= 127
+    small = int(magnitude.sum(axis=1).max(initial=0)) * 128 < limit and int(magnitude.max(initial=0)) <= 127
     return plain(node) and (small or graph.scheme == "int16")
 
 
@@ -57,14 +58,14 @@ def finished(node: Node, graph: Graph, goal: Goal, function: str, struct: str, w
     return Lowered(f"{function}.h", [call], consts={"finish": Array("uint32_t", words & 0xFFFFFFFF)})
 
 
-def pack_rows(w: np.ndarray, scheme: str, optimize: str) -> Array:
+def pack_rows(w: np.ndarray, scheme: str, smallest: bool) -> Array:
     """Weights (O, K) in the order the kernels read.
 
-    Groups of rows are stored [tap][row], what is left row by row.  int8: groups of eight, then four (only four where
-    flash counts), each weight plus 128.  int16: of six, then two (only two), every other weight, from the first on,
-    plus 32768: the low half of a word.
+    Groups of rows are stored [tap][row], what is left row by row.  int8: groups of eight, then four, each weight plus
+    128.  int16: of six, then two, every other weight, from the first on, plus 32768: the low half of a word.
+    smallest: only groups of four or two, as where flash counts.
     """
-    widths = {"int8": (8, 4), "int16": (6, 2)}[scheme][optimize == "flash" :]
+    widths = {"int8": (8, 4), "int16": (6, 2)}[scheme][smallest:]
     dtype = NP_DTYPE[scheme]
     unsigned = np.dtype(f"u{dtype.itemsize}")
     parts, o = [], 0
@@ -93,7 +94,34 @@ class LinearV6M(Kernel):
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         lowered = finished(node, graph, goal, "genn_linear_v6m", "genn_linear_v6m", False)
-        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
+        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize == "flash")
+        return lowered
+
+
+@register
+class PointwiseV6M(Kernel):
+    """int8 pointwise convolution of three pixels at a time, which takes workspace: where time counts most."""
+
+    name, op, schemes = "pointwise-v6m", "conv2d", ("int8",)
+    isas = ("armv6m",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        a, y = node.attrs, out_tensor(node, graph)
+        single = in_tensor(node, graph, 1).shape[1:3] == (1, 1) and a.pool == (1, 1) and not any(a.pad)
+        enough = y.shape[3] >= 4 and y.shape[2] * (y.shape[1] if a.stride == (1, 1) else 1) >= 3
+        wanted = goal.optimize == "time" or goal.only == self.name
+        return bool(wanted and single and enough and a.groups == 1 and packs(node, graph, LIMIT3))
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        lowered = finished(node, graph, goal, "genn_pointwise_v6m", "genn_pointwise_v6m", True)
+        call = lowered.calls[0]
+        unused = ("k_h", "k_w", "pad_h", "pad_w", "dil_h", "dil_w", "pool_h", "pool_w", "padded", "zero_point")
+        p: dict[str, Any] = {k: v for k, v in call.params.items() if k not in unused}
+        if p["stride_h"] == p["stride_w"] == 1:
+            p |= {"in_h": 1, "in_w": p["in_h"] * p["in_w"], "out_h": 1, "out_w": p["out_h"] * p["out_w"]}
+        lowered.calls = [replace(call, params=p)]
+        lowered.workspace = 4 * (3 * p["out_c"] + 2 + 2 * p["in_c"])
+        lowered.weights = pack_rows(node.quant["w"], graph.scheme, True)
         return lowered
 
 
@@ -112,7 +140,7 @@ class ConvV6M(Kernel):
         taps = p["k_h"] * p["k_w"] * p["in_c"] * NP_DTYPE[graph.scheme].itemsize
         sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * p["out_c"]
         lowered.workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
-        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize)
+        lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize == "flash")
         return lowered
 
 
