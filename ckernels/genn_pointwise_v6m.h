@@ -90,7 +90,7 @@ GENN_SHARED void genn_dot3_v6m(const struct genn_triple_v6m *t)
                      "lsls r5, r5, #3\n adds r2, r1, r5\n movs r3, r1\n push {r2, r3, r7}\n"
                      "3: movs r6, #0\n movs r7, #0\n mov r8, r7\n mov r9, r7\n mov r10, r7\n mov r11, r7\n mov r12, r7\n"
                      "mov lr, r7\n ldr r1, [sp, #4]\n ldr r5, [sp, #8]\n add pc, r5\n nop\n"
-                     "2:" GENN_TAP12_V6M GENN_TAP12_V6M GENN_TAP12_V6M GENN_TAP12_V6M "ldr r5, [sp]\n cmp r1, r5\n bne 2b\n"
+                     "2: .rept 4\n" GENN_TAP12_V6M ".endr\n ldr r5, [sp]\n cmp r1, r5\n bne 2b\n"
                      "ldr r1, [sp, #20]\n" GENN_LOWER_V6M("r6", "r7", "r8", "r9") GENN_LOWER_V6M("r8", "r9", "r10", "r11")
                      GENN_LOWER_V6M("r10", "r11", "r12", "lr") "mov r2, r12\n mov r4, lr\n" GENN_THREE_V6M
                      "str r1, [sp, #20]\n ldr r1, [sp, #24]\n subs r1, r1, #1\n str r1, [sp, #24]\n beq 4f\n b 3b\n"
