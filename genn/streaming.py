@@ -81,6 +81,8 @@ def window(node: Node, graph: Graph) -> Window | None:
     x, y = graph[node.inputs[0]], graph[node.outputs[0]]
     if len(x.shape) != 4 or len(y.shape) != 4 or x.shape[0] != 1 or len(node.outputs) != 1:
         return None
+    if "block" in node.quant:
+        return None  # its exponent is that of all rows
     a = node.attrs
     if node.op == "conv2d":
         kernel = graph[node.inputs[1]].shape[1]
@@ -205,10 +207,13 @@ def _costs(
     cost: Costs = {}
     for i in range(len(chain)):
         cost[i, i] = whole[chain[i].name]
+        dies = _dies(graph, chain[i])
         for j in range(i + 1, len(chain)):
             nodes = chain[i : j + 1]
             outside = max(apart[n.name] for n in nodes)
-            cost[i, j] = outside + _ends(graph, nodes) + region(nodes, graph, row_workspaces).bytes
+            made = region(nodes, graph, row_workspaces)
+            together = packed(made, graph) if dies else _ends(graph, nodes) + made.bytes
+            cost[i, j] = outside + together
     return cost
 
 
@@ -239,6 +244,13 @@ def _ends(graph: Graph, nodes: list[Node]) -> int:
     """Bytes of the first node's activations and the last one's output."""
     names = {i for i in nodes[0].inputs if graph[i].const is None} | set(nodes[-1].outputs)
     return sum(graph[n].nbytes for n in names)
+
+
+def _dies(graph: Graph, node: Node) -> bool:
+    """True if the node is the only one that reads its input's bytes, which may then be overwritten row by row."""
+    name = node.inputs[0]
+    views = any(registry[n.op].view for n in graph.nodes if name in n.inputs or name in n.outputs)
+    return not views and name not in graph.outputs and sum(n.inputs.count(name) for n in graph.nodes) == 1
 
 
 def _live_apart(graph: Graph) -> dict[str, int]:
@@ -301,6 +313,61 @@ def check(graph: Graph, regions: list[Region]) -> None:
 
         for row in range(r.windows[-1].rows_out):
             need(len(r.nodes) - 1, row)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """How far a region's input must start behind other memory while it dies row by row; bytes, negative: in front.
+
+    output: behind the region's output.  memory: behind the region's own memory.
+    """
+
+    output: int
+    memory: int
+
+
+def behind(r: Region, graph: Graph) -> Behind:
+    """Follow the schedule: what is written up to where, and which input row is the lowest still to be read then.
+
+    The kernels' workspace, behind the line buffers, is written at any time.
+    """
+    windows, offsets = r.windows, r.offsets
+    rows = [row_bytes(graph[n.outputs[0]]) for n in r.nodes]
+    row_in = row_bytes(graph[r.nodes[0].inputs[0]])
+    made, base = [0] * len(r.lines), [0] * len(r.lines)
+    total = windows[0].rows_in
+    memory = r.bytes if r.workspace else -(total * row_in)
+    output = -(total * row_in)
+
+    def lowest() -> int:
+        """The lowest input row that a row still to be made reads."""
+        return windows[0].first(made[0]) if made[0] < windows[0].rows_out else total
+
+    def need(k: int, row: int) -> None:
+        nonlocal memory
+        if k == 0:
+            return
+        line, w = k - 1, windows[k]
+        base[line] = max(base[line], w.first(row))
+        while made[line] < w.end(row):
+            need(k - 1, made[line])
+            written = offsets[line] + (made[line] - base[line] + 1) * rows[line]
+            memory = max(memory, written - lowest() * row_in)
+            made[line] += 1
+
+    last = len(r.nodes) - 1
+    for row in range(windows[last].rows_out):
+        need(last, row)
+        output = max(output, (row + 1) * rows[last] - lowest() * row_in)
+    return Behind(output, memory)
+
+
+def packed(r: Region, graph: Graph) -> int:
+    """Bytes of a region's memory, output and input, one behind another, as close as a dying input may lie."""
+    size_in, size_out = graph[r.nodes[0].inputs[0]].nbytes, graph[r.nodes[-1].outputs[0]].nbytes
+    gap = behind(r, graph)
+    start = max(0, gap.memory, r.bytes + gap.output)
+    return max(r.bytes + size_out, start + size_in)
 
 
 def facts(regions: list[Region], graph: Graph) -> list[dict[str, Any]]:
