@@ -14,7 +14,7 @@ import genn
 from genn import numerics
 from genn.errors import ModelError
 from genn.ops import registry, transposed, upsample
-from tests.networks import Fn, compile_and_compare, conv
+from tests.networks import Fn, compile_and_compare, conv, ops
 
 SIZES = (1, 2, 3, 5, 8, 13, 31)
 OUTS = (1, 2, 3, 6, 7, 16, 33, 62, 100)
@@ -75,6 +75,25 @@ def test_the_table_of_a_transposed_convolution_holds_every_tap_once() -> None:
             found |= {(o, tap + n * step, i - n * back) for n in range(count)}
         want = {(i * stride + k * dilation - pad, k, i) for i in range(size) for k in range(taps)}
         assert found == {(o, k, i) for o, k, i in want if 0 <= o < out}, axis
+
+
+def test_what_is_padded_and_cut_again_is_one_step() -> None:
+    module = Fn(lambda m, x: F.pad(m.c(x), (0, 1, 0, 1))[:, :, 1:, 1:] * 2, c=conv(2, 3))
+    shifted = compile_and_compare(module, (1, 2, 6, 6))
+    assert [n.attrs.pads for n in shifted.nodes if n.op == "pad"] == [((0, 0), (-1, 1), (-1, 1), (0, 0))]
+    back = compile_and_compare(Fn(lambda m, x: F.pad(x, (2, 3))[..., 2:-3] * 2), (1, 2, 6))
+    assert ops(back) == ["mul"]
+    compile_and_compare(Fn(lambda m, x: F.pad(x * 2, (2, 3))[..., :1]), (1, 2, 6))  # padding alone
+    compile_and_compare(Fn(lambda m, x: F.pad(x * 2, (2, 3))[..., ::2]), (1, 2, 6))
+
+
+def test_pixels_cut_off_behind_a_separable_layer_are_not_computed() -> None:
+    depthwise = torch.nn.Conv2d(3, 3, 5, 2, 2, groups=3)
+    module = Fn(lambda m, x: m.p(m.d(F.pad(x, (1, 0, 1, 0))))[:, :, 1:, 1:], d=depthwise, p=torch.nn.Conv2d(3, 4, 1))
+    graph = compile_and_compare(module, (1, 3, 8, 8))
+    assert ops(graph) == ["conv2d", "conv2d"] and [n.attrs.pad for n in graph.nodes] == [(1, 2, 1, 2), (0, 0, 0, 0)]
+    few = compile_and_compare(Fn(lambda m, x: m.p(x)[:, 1:3, ::2], p=torch.nn.Conv2d(3, 4, 1)), (1, 3, 8, 8))
+    assert ops(few) == ["conv2d", "slice"]  # channels stay: they are cut after
 
 
 def same_pool(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:

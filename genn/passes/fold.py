@@ -147,6 +147,40 @@ def fold_pool_pad(graph: Graph) -> bool:
     return False
 
 
+def slice_of_pad(graph: Graph) -> bool:
+    """What is put around and what is cut off again is one step: padding by less, or by less than nothing."""
+    index = Index(graph)
+    for node in graph.nodes:
+        pad = index.maker(node.inputs[0], "pad") if node.op == "slice" else None
+        if pad is None or _only_into(graph, index, pad) is None or any(s != 1 for s in node.attrs.step):
+            continue
+        cut = zip(graph[pad.outputs[0]].shape, node.attrs.begin, node.attrs.size, strict=True)
+        pads = [(b - i, a - (n - i - size)) for (n, i, size), (b, a) in zip(cut, pad.attrs.pads, strict=True)]
+        if any(n + min(0, b) + min(0, a) < 1 for n, (b, a) in zip(graph[pad.inputs[0]].shape, pads, strict=True)):
+            continue  # padding alone
+        node.op, node.attrs, node.inputs = "pad", pad.attrs._replace(pads=tuple(pads)), list(pad.inputs)
+        graph.nodes = [n for n in graph.nodes if n is not pad]
+        return True
+    return False
+
+
+def hoist_slice(graph: Graph) -> bool:
+    """Pixels that a slice cuts off behind a 1x1 convolution are cut off before it."""
+    index = Index(graph)
+    for node in graph.nodes:
+        conv = index.maker(node.inputs[0], "conv2d") if node.op == "slice" else None
+        if conv is None or _only_into(graph, index, conv) is None or graph[conv.inputs[0]].const is not None:
+            continue
+        a, cut, (n, _, _, c) = conv.attrs, node.attrs, graph[conv.inputs[0]].shape
+        plain = graph[conv.inputs[1]].shape[1:3] == a.stride == a.pool == (1, 1) and not any(a.pad)
+        if not plain or (cut.size[0], cut.size[3]) != (n, graph[conv.outputs[0]].shape[3]):
+            continue
+        conv.inputs[0] = insert_before(graph, conv, "slice", conv.inputs[0], cut._replace(size=(*cut.size[:3], c)))
+        _take_over(graph, conv, node)
+        return True
+    return False
+
+
 def fold_slice(graph: Graph) -> bool:
     """Rows and columns that a slice cuts off the image are not computed, where only padding made them."""
     index = Index(graph)
