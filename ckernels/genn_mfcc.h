@@ -36,6 +36,9 @@ struct genn_mfcc_work {
 /* a * w / 2**15 rounded half up: |a| < 2**30, w of 16 bits. */
 GENN_INLINE int32_t genn_mfcc_multiply(int32_t a, int32_t w)
 {
+#if defined(__ARM_FEATURE_DSP)
+    return (int32_t)(((int64_t)a * w + (1 << 14)) >> 15); /* one SMULL */
+#endif
     return (a >> 16) * w * 2 + (((a & 0xffff) * w + (1 << 14)) >> 15);
 }
 
@@ -44,6 +47,9 @@ GENN_INLINE int32_t genn_mfcc_bits(uint32_t x)
 {
     int32_t n = 0;
 
+#if defined(__ARM_FEATURE_CLZ)
+    return x ? 32 - __builtin_clz(x) : 0;
+#endif
     for (int32_t step = 16; step > 0; step >>= 1)
         if (x >> step) {
             x >>= step;
@@ -66,7 +72,7 @@ GENN_INLINE void genn_mfcc_turn(int32_t *to, int32_t re, int32_t im, int32_t ind
 }
 
 /* One stage of the transform: n points left, stride done; a becomes b. */
-GENN_SHARED void genn_mfcc_stage(const int32_t *a, int32_t *b, int32_t radix, int32_t n, int32_t stride,
+GENN_INLINE void genn_mfcc_stage(const int32_t *a, int32_t *b, int32_t radix, int32_t n, int32_t stride,
                                  const int16_t *cosines)
 {
     const int32_t m = n / radix, step = 2 * stride * m;
