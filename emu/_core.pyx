@@ -54,6 +54,8 @@ cdef class Engine:
     """One Unicorn engine with its memories, counters and hooks.
 
     ``windows`` are (address, size in bytes) of code; map the memories, then call :meth:`arm` once.
+
+    ``code``: bytes of code, for which there has to be room when translated; ``room`` says it in bytes.
     """
 
     cdef uc_engine *uc
@@ -66,13 +68,16 @@ cdef class Engine:
     cdef HookHead *hook[HOOKS]
     cdef HookHead *blocks
 
-    def __cinit__(self, int cpu_model):
+    def __cinit__(self, int cpu_model, uint64_t code=0, uint32_t room=0):
         cdef uc_hook hook
         memset(&self.s, 0, sizeof(State))
+        if room == 0:
+            room = <uint32_t>min(max(code * 1024, <uint64_t>LEAST_ROOM), <uint64_t>MOST_ROOM)
+        self.s.room = room
         check(uc_open(UC_ARCH_ARM, UC_MODE_THUMB, &self.uc), "open")
         # first of all, and never with UC_MODE_MCLASS, which silently gives a Cortex-M33
         check(uc_ctl_set_cpu_model(self.uc, cpu_model), "set the CPU model")
-        check(uc_ctl_set_tcg_buffer_size(self.uc, TRANSLATIONS), "set the size of the translations")
+        check(uc_ctl_set_tcg_buffer_size(self.uc, room), "set the room for translations")
         check(uc_ctl_tlb_mode(self.uc, UC_TLB_VIRTUAL), "set the TLB")
         check(uc_hook_add(self.uc, &hook, UC_HOOK_TLB_FILL, <void *>on_tlb_fill, self.memory, 1, 0), "hook")
         check(uc_context_alloc(self.uc, &self.fresh), "context")
@@ -301,10 +306,16 @@ cdef class Engine:
         check(uc_hook_add(self.uc, &hook, UC_HOOK_BLOCK, <void *>on_nothing, &self.s, 1, 0), "hook")
 
     cdef translate(self, uint32_t addr, uint32_t size):
-        """Translate the block at ``addr`` again, and those that overlap its beginning, each with the hooks it needs."""
+        """Translate the block at ``addr`` again, and those that overlap its beginning, each with the hooks it needs.
+
+        Not when there may be no room: outside of a run Unicorn 2.1.4 dies of that.  During one it throws all translations
+        away, and the counts are right without this.
+        """
         cdef State *s = &self.s
         cdef uint32_t idx = place(s, addr), back, other
         cdef uint32_t k
+        if s.translated > s.room // 4 * 3:
+            return
         check(uc_ctl_remove_cache(self.uc, addr, addr + 2), "drop a translation")
         self.request(addr, size)
         for back in range(1, MAX_BLOCK // 2):
@@ -350,6 +361,7 @@ cdef class Engine:
             s.gate[idx].size = size
             self.blocks.callback, self.blocks.user = <void *>on_gate, &s.gate[idx]
         check(uc_ctl_request_cache(self.uc, addr, NULL), "translate")
+        s.translated += translation(size)
         self.blocks.callback, self.blocks.user = <void *>on_block, s
 
     cdef add_hook(self):

@@ -13,7 +13,8 @@ cdef enum:
     MAX_DIVISIONS = 512
     HOOKS = 3               # instruction hooks: Unicorn walks all of them at each call
     RETRIES = 6             # translations of one block
-    TRANSLATIONS = 64 << 20 # bytes of translated code; with more, calls from it to the libraries are indirect
+    LEAST_ROOM = 64 << 20   # bytes for translations; in little room they lie near the libraries, and call them directly
+    MOST_ROOM = 1 << 30
     MAX_BLOCK = 1024        # bytes, more than any translated block has
     NOWHERE = 0x100000000   # an address that code never has
     SLICE = 1 << 22         # blocks between two looks at signals: a fraction of a second
@@ -104,6 +105,7 @@ cdef struct State:
     Division division[MAX_DIVISIONS]
     uint32_t divisions
     uint32_t pending, pending_size      # block to translate
+    uint64_t room, translated           # bytes for translations, and what they may have taken at most
     uint32_t hooked         # instruction hooks that are there
     int reason
     uint32_t intno, fault_kind, fault_address, fault_size, outside
@@ -140,6 +142,11 @@ cdef uint32_t step_at(State *s, uint32_t addr) noexcept nogil:
         if (addr - s.window[w].lo) >> 1 < s.window[w].halfwords:
             return 4 if s.window[w].host[addr - s.window[w].lo + 1] >> 3 >= 0x1D else 2
     return 2
+
+
+cdef uint64_t translation(uint32_t size) noexcept nogil:
+    """Bytes that the translation of a block of ``size`` bytes takes at most."""
+    return 1024 + 128 * size
 
 
 cdef uint64_t times(Record *r) noexcept nogil:
@@ -184,6 +191,7 @@ cdef uint32_t number_of(State *s, uint32_t idx, uint32_t addr, uint32_t size) no
         s.seen_cap *= 2
     s.seen[s.seen_n] = at
     s.seen_n += 1
+    s.translated += translation(size)
     if s.info[at].length > s.longest:
         s.longest = s.info[at].length
         s.tick = min(s.tick, <int64_t>0)    # what was left may not be left any more

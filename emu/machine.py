@@ -139,7 +139,7 @@ class Machine:
         bad = scan.missing(self.image, core, fpu)
         if bad:
             raise self._explain(Fault(f"{core} does not have {bad[1]}", bad[0], self.image.nearest(bad[0])))
-        self._engine = Engine(CORES[core])
+        self._engine = Engine(CORES[core], sum(len(s.data) for s in self.image.segments if s.executable))
         self._map()
         self._arm()
         self.reset()

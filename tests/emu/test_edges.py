@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from emu._core import Engine
 
 import emu
 from emu import slow
 from emu.account import Counts, Ledger
 from emu.decode import Decoder
+from genn.bench import emulator
 
 from .bench import CRT, EXIT, build
 
@@ -99,3 +101,16 @@ def test_blocks_with_one_end_share_its_jumps_and_nothing_else() -> None:
     ledger.tally(Counts([(0, 256, 4, 3, 3)]))
     with pytest.raises(emu.EmuError, match="overlaps itself"):
         ledger.tally(Counts([(0, 256, 4, 3, 3), (0, 258, 2, 1, 1)]))
+
+
+@pytest.mark.parametrize("core", emulator.CORES)
+def test_little_room_for_translations(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is translated is thrown away and translated again, without special hooks: slower, and the same counts."""
+    elf = emulator.program("mixed", core, 0.01)
+    options = {"regions": emulator._REGIONS, "count": "work", "banks": emulator.BANKS["mixed"]}
+    usual = emu.Machine(elf, core, **options).run(check=True)
+    monkeypatch.setattr("emu.machine.Engine", lambda model, code: Engine(model, code, 1 << 20))
+    machine = emu.Machine(elf, core, **options)
+    for _ in range(2):
+        tight = machine.run(check=True)
+        assert (tight.cycles, tight.instructions, tight.layers) == (usual.cycles, usual.instructions, usual.layers)
