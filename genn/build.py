@@ -18,7 +18,7 @@ from typing import Any
 from genn.errors import CheckFailed, ModelError, ToolchainError
 from genn.manifest import read_raw
 from genn.paths import firmware_dir
-from genn.target import DEFAULT_OPT, OPT_FLAGS, Target
+from genn.target import DEFAULT_OPT, Target
 from genn.toolchain import WARNINGS, Tool, cached, compile_c, digest, find_arm_gcc, first_error, run
 
 _OVERFLOW = re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?")
@@ -50,7 +50,7 @@ def build_firmware(
             manifest["scheme"],
             includes=[project_dir],
             port=port,
-            opt=opt or OPT_FLAGS.get(_goal(manifest), DEFAULT_OPT),
+            opt=opt or target.opt_flag(_goal(manifest)),
             debug=debug,
         )
     except RegionOverflow as error:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from genn.bench.kernels import measure, workload
 from genn.emulate import emulate
 from genn.host import load
 from genn.kernels import OPTIMIZE, dsp_conv, dsp_linear, dsp_pack, kernels
-from genn.ops import registry
 from genn.target import load_target
 from tests.harness import Subject, once, subject
 from tests.many import Many
@@ -34,7 +34,7 @@ def pooled(layer: nn.Module, pool: nn.Module) -> nn.Module:
 
 
 def linear_cases() -> list[tuple[nn.Module, tuple[int, ...]]]:
-    cases = [(k, o) for k, o in [(4, 8), (5, 9), (15, 16), (30, 27), (67, 10), (16, 3)]]
+    cases = [(1, 1), (4, 8), (5, 9), (15, 16), (30, 27), (67, 10), (16, 3), (64, 8), (9, 12), (33, 7), (24, 25)]
     found: list[tuple[nn.Module, tuple[int, ...]]] = [(nn.Linear(k, o), (1, k)) for k, o in cases]
     found += [(constant(nn.Linear(1200, 11), 0.1), (1, 1200)), (constant(nn.Linear(450, 8), -0.1, 100.0), (2, 450))]
     return found
@@ -105,13 +105,9 @@ CASES = {
 
 
 def subjects(name: str) -> list[Subject]:
-    """The registry's samples of a kernel's operator, and those above."""
-
     def make() -> list[Subject]:
         torch.manual_seed(11)
-        samples = registry[kernels[name].op].samples(np.random.default_rng(11))
-        cases = [(c.module, c.shapes[0]) for c in samples if len(c.shapes) == 1]
-        return [subject(m, [s], f"{m} {s}", i) for i, (m, s) in enumerate([*cases, *CASES[name]()])]
+        return [subject(module, [shape], f"{module} {shape}", i) for i, (module, shape) in enumerate(CASES[name]())]
 
     return once(f"kernels-{name}", make)
 
@@ -129,7 +125,7 @@ def extreme_inputs(s: Subject, model) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exact(name, tmp_path):
-    """Every sample the kernel takes, for one goal after the other: host and emulated Cortex-M4 equal the reference."""
+    """Every case the kernel takes, for one goal after the other: host and emulated Cortex-M4 equal the reference."""
     kernel = kernels[name]
     scheme = kernel.schemes[0]
     modes = MODES.get(name, OPTIMIZE)
@@ -141,7 +137,7 @@ def test_exact(name, tmp_path):
             continue
         models.append(model)
         stored.append(extreme_inputs(s, model))
-    assert len(models) >= 10, f"{name} takes hardly anything"
+    assert len(models) >= len(CASES[name]()) * 0.6, f"{name} takes hardly anything"
     many = Many(models, tmp_path / "project")
     images = many.images(stored)
     assert not many.differences(stored, load(many.folder).run([images], jobs=1).outputs["arena_out"])
@@ -153,6 +149,28 @@ def test_sums_that_exceed_24_bits_are_centered_or_cut():
     models = [s.model("int8", "net", target=TARGET, sparse="never") for s in subjects("linear-dsp-s8")[-2:]]
     wide, shifted = (dsp_pack.columns_exact(m.graph.nodes[-1], m.graph, 4) for m in models)
     assert wide[0] < 1200 and shifted[0] == 450 and shifted[1] != 0
+
+
+LIMITS = {  # workload, scheme, goal: cycles, bytes of extra flash
+    ("mnist-mlp", "int8", "balanced"): (135_000, 2_025),
+    ("mnist-mlp", "int8", "flash"): (215_000, 1_350),
+    ("mnist-cnn", "int8", "time"): (600_000, 9_000),
+    ("mnist-cnn", "int8", "balanced"): (636_000, 3_900),
+    ("mnist-cnn", "int8", "flash"): (1_710_000, 2_150),
+    ("ds-block", "int8", "time"): (800_000, 5_500),
+    ("ds-block", "int8", "flash"): (1_670_000, 1_750),
+    ("mnist-mlp", "int16", "time"): (145_000, 1_500),
+    ("mnist-cnn", "int16", "time"): (675_000, 6_200),
+}
+
+
+@pytest.mark.parametrize(("name", "scheme", "goal"), LIMITS)
+def test_cycles_and_bytes(name, scheme, goal, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    row = measure(workload(name), scheme, "m4", goal)
+    cycles, extra = LIMITS[name, scheme, goal]
+    assert row["cycles"] <= cycles
+    assert row["extra_flash"] <= extra
 
 
 def test_packing_keeps_every_weight_once():
