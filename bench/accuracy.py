@@ -11,12 +11,10 @@ models`` and ``genn bench suite`` print; the others there stay.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +25,9 @@ from train_data import coefficients
 import genn
 from genn import progress, reference, suite
 from genn.atomic import atomic_write
-from genn.datasets.har import read_har
+from genn.bench.suite_data import made_of, test_set
 from genn.datasets.keywords import read_keywords
-from genn.datasets.mitbih import DS2, read_mitbih
-from genn.datasets.mnist import read_mnist
-from genn.errors import GennError
+from genn.errors import GennError, UsageError
 from genn.host import HostProcess
 from genn.ir import SCHEMES
 from genn.progress import steps
@@ -40,41 +36,8 @@ from genn.suite import catalog
 
 BATCH = 500
 SPARSE = "-sparse"
-NAMES = [name + end for name in catalog.NAMES for end in ("", SPARSE)]
+NAMES = [name + end for name in catalog.NAMES for end in ("", SPARSE)] + ["mlperf-kws", "mlperf-ic"]
 Row = dict[str, Any]
-
-
-@cache
-def test_set(folder: Path, dataset: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Network inputs (S, ...), labels (S,), and which test set they are."""
-    known = {"mnist": mnist, "har": har, "keywords": keywords, "mitdb": mitdb}[dataset]
-    return known(folder)
-
-
-def mnist(folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    data = read_mnist(folder)
-    return catalog.MNIST.normalise(data.test_images), data.test_labels.astype(np.int64), "MNIST, official test images"
-
-
-def har(folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    data = read_har(folder)
-    which = {
-        "text": "UCI HAR, official test windows",
-        "npz": "HAR windows by the UCI recipe from the raw recordings (not the official text files), test subjects",
-    }
-    return catalog.HAR.normalise(data.test.x), data.test.y, which[data.source]
-
-
-def keywords(folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    test = read_keywords(folder).test
-    return catalog.KWS.normalise(coefficients(test.x)), test.y, "ten Arabic keywords, test speakers"
-
-
-def mitdb(folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    records = read_mitbih(folder, DS2)
-    x = np.concatenate([r.beats() for r in records])
-    which = "MIT-BIH, patients of DS2, AAMI classes (89.0 % are N)"
-    return catalog.ECG.normalise(x), np.concatenate([r.y for r in records]), which
 
 
 class Answer(NamedTuple):
@@ -86,9 +49,13 @@ class Answer(NamedTuple):
     weights_bytes: int
 
 
-def answer(name: str, scheme: str, x: np.ndarray) -> Answer:
+def answer(name: str, scheme: str, x: np.ndarray, listening: bool = False) -> Answer:
     module, example = suite.load(name)
-    model = genn.convert(module, example, scheme, suite.calibration(name)[0], name="net")
+    front_end = suite.frontend(name) if listening else None
+    first = x[:1] if listening else None
+    model = genn.convert(
+        module, example, scheme, suite.calibration(name)[0], name="net", front_end=front_end, vector_data=first
+    )
     found, mismatches = [], 0
     with tempfile.TemporaryDirectory() as folder, steps(f"{name} {scheme}", len(x)) as done:
         host = HostProcess(model.save(Path(folder) / "net").result)
@@ -105,20 +72,15 @@ def answer(name: str, scheme: str, x: np.ndarray) -> Answer:
     return Answer(np.concatenate(found), mismatches, *size)
 
 
-def fingerprint(name: str) -> str:
-    """What a row is a measurement of: the weights, and the samples the scales come from."""
-    known = suite.entry(name)
-    digest = hashlib.sha256()
-    for file in (known.weights, known.dataset.file):
-        digest.update((suite.DATA / file).read_bytes())
-    return digest.hexdigest()
-
-
 def measure(folder: Path, names: list[str], schemes: list[str], tell: Callable[[Row], None]) -> None:
     """Tell a row for each model and scheme.  Float32 is always run, to compare with."""
     cached: dict[str, Answer] = {}
     for name in names:
-        x, y, which = test_set(folder, suite.entry(name).dataset.name)
+        dataset = suite.entry(name).dataset.name
+        given = test_set(dataset, folder)
+        if given is None:
+            raise UsageError(f"it does not hold the test set of {name} ({dataset})", str(folder), "see genn data")
+        x, y = given.x, given.y
         dense = name.removesuffix(SPARSE)
         for each in {dense, name}:
             if each not in cached:
@@ -141,10 +103,25 @@ def measure(folder: Path, names: list[str], schemes: list[str], tell: Callable[[
                     "mismatches": found.mismatches,
                     "macs": found.macs,
                     "weights_bytes": found.weights_bytes,
-                    "test_set": which,
-                    "made_of": fingerprint(name),
+                    "test_set": given.what,
+                    "made_of": made_of(name),
                 }
             )
+
+
+def listen(folder: Path, names: list[str], schemes: list[str]) -> Table:
+    """Keyword models from sound on: MFCC in integers, in C, against MFCC in floating point before the same network."""
+    test = read_keywords(folder).test
+    features, waves = catalog.KWS.normalise(coefficients(test.x)), test.x.astype(np.float32) / 32768
+    rows = []
+    for name in names:
+        for scheme in schemes:
+            plain, heard = answer(name, scheme, features), answer(name, scheme, waves, listening=True)
+            right = [100 * float((found.classes == test.y).mean()) for found in (heard, plain)]
+            same = 100 * float((heard.classes == plain.classes).mean())
+            rows.append([name, scheme, len(test.y), *right, same, heard.mismatches])
+    columns = ["model", "scheme", "samples", "MFCC in integers %", "in floating point %", "same class %"]
+    return Table("from sound on, C on the host", [*columns, "reference differs"], rows)
 
 
 def table(rows: list[Row]) -> Table:
@@ -161,8 +138,13 @@ def table(rows: list[Row]) -> Table:
 @click.option("--models", default=",".join(NAMES), show_default="all")
 @click.option("--schemes", default=",".join(SCHEMES))
 @click.option("--out", type=click.Path(path_type=Path), default=catalog.ACCURACY, show_default="the suite's own table")
-def main(data: Path, models: str, schemes: str, out: Path) -> None:
+@click.option("--frontend", is_flag=True, help="Keyword models from sound on instead; nothing is written.")
+def main(data: Path, models: str, schemes: str, out: Path, frontend: bool) -> None:
     progress.enable()
+    if frontend:
+        names = [name for name in models.split(",") if suite.entry(name).dataset is catalog.KWS]
+        print(Report("accuracy", {}, [listen(data, names, schemes.split(","))]), end="")
+        return
     rows: dict[tuple[str, str], Row] = {}
 
     def tell(row: Row) -> None:

@@ -82,7 +82,7 @@ def _mitdb(folder: Path) -> TestSet:
     records = read_mitbih(folder, DS2)
     x = np.concatenate([record.beats() for record in records])
     y = np.concatenate([record.y for record in records])
-    return TestSet(catalog.ECG.normalise(x), y, "MIT-BIH, patients of DS2, five classes")
+    return TestSet(catalog.ECG.normalise(x), y, "MIT-BIH, patients of DS2, AAMI classes (89.0 % are N)")
 
 
 def _ic_file(folder: Path) -> Path | None:
@@ -114,11 +114,11 @@ def recorded() -> dict[tuple[str, str], dict[str, Any]]:
     except OSError:
         return {}
     return {(row["model"], row["scheme"]): row | {"how": document["command"]} for row in document["rows"]
-            if row["made_of"] == _made_of(row["model"])}
+            if row["made_of"] == made_of(row["model"])}
 
 
 @cache
-def _made_of(name: str) -> str:
+def made_of(name: str) -> str:
     """SHA-256 of the model's weights and of its data set's samples."""
     known = suite.MODELS.get(name)
     if known is None:
