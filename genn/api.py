@@ -20,6 +20,7 @@ from genn import codegen, data, extras, quantize, reference, serialize
 from genn.errors import CheckFailed, UsageError
 from genn.ir import SCHEMES, Graph
 from genn.kernels import GOAL, Goal
+from genn.kernels.block import errors
 from genn.names import check_name, identifier
 from genn.ops import registry
 from genn.plan import in_order
@@ -43,6 +44,7 @@ def convert(
     calibration: Any = None,
     *,
     sparse: str = "auto",
+    float_mode: str = "exact",
     target: str | Target | None = None,
     optimize: str = "balanced",
     name: str | None = None,
@@ -57,6 +59,7 @@ def convert(
     example_input: a tensor or a tuple of tensors with the shapes the network will always have (batch included).
     scheme: ``float32``, ``int16`` or ``int8``; the latter two need ``calibration``.
     calibration: array (S, ...) or a mapping or list of arrays, one per input, of typical real inputs.
+    float_mode: float32 only: ``exact``, or ``block`` floating point in the layers that it makes no less accurate.
     sparse: ``auto`` stores exact zeros or not, layer by layer, as is worthwhile; ``always``, ``never``.
     target: the board or chip whose kernels the weights are packed for; the C runs everywhere, and fastest there.
     optimize: ``time``, ``flash``, ``balanced`` or ``ram``: what kernels and plan are chosen for.
@@ -83,6 +86,7 @@ def convert(
         scheme,
         calibration,
         sparse=sparse,
+        float_mode=float_mode,
         target=target,
         optimize=optimize,
         name=name or identifier(title.lower()),
@@ -100,6 +104,7 @@ def convert_graph(
     calibration: Any = None,
     *,
     sparse: str = "auto",
+    float_mode: str = "exact",
     target: str | Target | None = None,
     optimize: str = "balanced",
     kernel: str | None = None,
@@ -122,7 +127,7 @@ def convert_graph(
     samples = None
     if calibration is not None:
         samples = match_inputs(graph, calibration, "calibration")
-    quantized = quantize.quantize(graph, scheme, samples, sparse)
+    quantized = quantize.quantize(graph, scheme, samples, sparse, float_mode)
     if front_end is not None:
         graph, quantized, samples = front_end.attach(graph), front_end.attach(quantized), None
     quantized = in_order(quantized)
@@ -139,6 +144,8 @@ def convert_graph(
     project.files[serialize.FILE] = serialize.dumps(quantized)
     extras.add_extras(project, stored, expected, sensor, graph.name)
     options = {"scheme": scheme, "sparse": sparse, "optimize": optimize, "target": board.name if board else None}
+    if float_mode != "exact":
+        options["float_mode"] = float_mode
     return Model(graph, project, module, samples, options)
 
 
@@ -365,6 +372,7 @@ def convert_report(manifest: Mapping[str, Any], project: codegen.CProject | None
     tables = [Table(f"{manifest['name']}: {manifest['scheme']}", columns, rows, total)]
     if project is not None:
         tables.append(_proofs(project))
+        tables += errors(project.layers)
     arena = manifest["arena"]
     lines = [
         f"arena {arena['bytes']:,} B (input and output inside), "

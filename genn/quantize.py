@@ -15,13 +15,14 @@ import numpy as np
 from genn import reference
 from genn.errors import ModelError, UsageError
 from genn.ir import SCHEMES, WEIGHTLESS, Graph, Node, QParams
-from genn.ops import registry
+from genn.ops import block, registry
 from genn.ops.base import Stats
 from genn.progress import steps
 
 BATCH = 64  # samples evaluated at once during calibration
 DEFAULT_INT16_BITS = 16
 SPARSE_MODES = ("auto", "always", "never")
+FLOAT_MODES = ("exact", "block")
 
 
 def choose_qparams(stats: Stats, scheme: str, bits: int = DEFAULT_INT16_BITS) -> QParams:
@@ -68,12 +69,25 @@ def calibrate(graph: Graph, samples: Mapping[str, np.ndarray]) -> dict[str, Stat
     return {n: Stats(lo[n], hi[n], math.sqrt(square[n] / max(1, count[n]))) for n in lo}
 
 
-def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None = None, sparse: str = "auto") -> Graph:
+def quantize(
+    graph: Graph,
+    scheme: str,
+    samples: Mapping[str, np.ndarray] | None = None,
+    sparse: str = "auto",
+    float_mode: str = "exact",
+) -> Graph:
     """A copy of float ``graph`` in ``scheme``, every node prepared.
 
     samples: calibration data, graph input -> real array (S, *torch shape); needed for int8 and int16.
     sparse: ``auto`` stores zeros or not per layer, ``always`` and ``never`` force it.
+    float_mode: float32 only: ``exact`` or, where it costs no accuracy on ``samples``, ``block`` floating point.
     """
+    if float_mode not in FLOAT_MODES:
+        raise UsageError(f"there is no float mode {float_mode!r}", fix=f"use one of {', '.join(FLOAT_MODES)}")
+    if float_mode == "block" and scheme != "float32":
+        raise UsageError(f"float mode block is for scheme float32, not {scheme}", fix="leave --float-mode out")
+    if float_mode == "block" and samples is None:
+        raise UsageError("float mode block needs calibration data", fix="pass --calibrate X.npz with typical inputs")
     if scheme not in SCHEMES:
         raise UsageError(f"there is no scheme {scheme!r}", fix=f"use one of {', '.join(SCHEMES)}")
     if sparse not in SPARSE_MODES:
@@ -114,6 +128,9 @@ def quantize(graph: Graph, scheme: str, samples: Mapping[str, np.ndarray] | None
         except ModelError as error:
             raise ModelError(error.what, str(node.source) or node.name, error.fix) from error
     graph.meta["stats"] = stats
+    if float_mode == "block" and samples is not None:
+        part = {n: reference.encode(graph, n, samples[n][:BATCH]) for n in graph.inputs}
+        block.choose(graph, reference.run(graph, part, keep=True))
     return graph
 
 

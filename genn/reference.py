@@ -12,7 +12,7 @@ import numpy as np
 
 from genn.errors import GennError
 from genn.ir import NP_DTYPE, Graph
-from genn.ops import registry
+from genn.ops import block, registry
 
 Arrays = dict[str, np.ndarray]
 
@@ -48,7 +48,10 @@ def run(
                 const = graph[name].const
                 x = values[name] if const is None else const[None]
                 xs.append(x.astype(np.int64) if quantized and const is None else x)
-            made = op.ref_q(node, graph, *xs) if quantized else op.ref_f(node.attrs, *xs)
+            if quantized:
+                made = op.ref_q(node, graph, *xs)
+            else:
+                made = block.reference(node, xs[0], xs[2]) if "block" in node.quant else op.ref_f(node.attrs, *xs)
             for name, y in zip(node.outputs, made if isinstance(made, list) else [made], strict=True):
                 t = graph[name]
                 y = np.broadcast_to(y, (samples, *t.shape)) if len(y) != samples else y.reshape((samples, *t.shape))

@@ -71,6 +71,7 @@ def convert_model(
     calibrate: str | None = None,
     *,
     sparse: str = "auto",
+    float_mode: str = "exact",
     target: str | Target | None = None,
     optimize: str = "balanced",
     name: str = "net",
@@ -93,10 +94,11 @@ def convert_model(
         from genn.load import load_model
 
         loaded = load_model(spec, weights, trust, shapes)
-    if arrays is None and scheme != "float32":
+    if arrays is None and (scheme != "float32" or float_mode == "block"):
         if not known:
             fix = "give a .npz or .npy of typical real inputs"
-            raise UsageError(f"scheme {scheme} needs calibration data", "--calibrate", fix)
+            what = f"scheme {scheme}" if scheme != "float32" else "float mode block"
+            raise UsageError(f"{what} needs calibration data", "--calibrate", fix)
         arrays = suite.calibration(spec)[0][:CALIBRATION_SAMPLES]
     chosen = suite.samples(spec)[0][:vectors] if known else arrays
     frontend = None
@@ -109,6 +111,7 @@ def convert_model(
             scheme,
             arrays,
             sparse=sparse,
+            float_mode=float_mode,
             target=target,
             optimize=optimize,
             name=name,

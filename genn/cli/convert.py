@@ -40,6 +40,13 @@ Examples:
     show_default=True,
     help="Leave stored zeros out: where worthwhile, everywhere, nowhere.",
 )
+@click.option(
+    "--float-mode",
+    type=click.Choice(["exact", "block"]),
+    default="exact",
+    show_default=True,
+    help="float32: block computes a layer's sums as integers, exactly, where calibration shows no larger error.",
+)
 @click.option("--calibrate", metavar="X.npz", help="Typical real inputs, .npz or .npy; int16 and int8 need them.")
 @target_option(None, "  Packs the weights for its core, and refuses a network that cannot fit it.")
 @click.option(
@@ -71,6 +78,7 @@ def convert(
     weights: Path | None,
     scheme: str,
     sparse: str,
+    float_mode: str,
     calibrate: str | None,
     target: str | None,
     optimize: str,
@@ -97,6 +105,7 @@ def convert(
         scheme,
         calibrate,
         sparse=sparse,
+        float_mode=float_mode,
         target=board,
         optimize=optimize,
         name=name,

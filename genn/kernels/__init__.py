@@ -9,6 +9,7 @@ in ``ckernels/``, and import the module below.  ``tests/test_kernels.py`` finds 
 """
 
 from genn.kernels import (  # noqa: F401  (they register themselves)
+    block,
     dsp_conv,
     dsp_conv_s16,
     dsp_depthwise,

@@ -70,6 +70,7 @@ class Kernel:
     op: ClassVar[str]
     schemes: ClassVar[tuple[str, ...]]
     isas: ClassVar[tuple[str, ...]]
+    alone: ClassVar[bool] = False  # the layers it accepts mean what it computes: no other kernel may take them
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
         """True where the packing is exact for these very weights and the kernel serves the goal."""
@@ -98,7 +99,9 @@ def choose(node: Node, graph: Graph) -> Kernel | None:
     for kernel in kernels.values():
         if kernel.op != node.op or graph.scheme not in kernel.schemes:
             continue
-        if goal.only is not None:
+        if kernel.alone:
+            pass
+        elif goal.only is not None:
             if kernel.name != goal.only:
                 continue
         elif goal.isa not in kernel.isas:
