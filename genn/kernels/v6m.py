@@ -18,6 +18,7 @@ from genn.ops.base import CTYPE, Array, Call, Lowered, in_tensor, out_tensor, re
 CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 LIMIT3 = 1 << 20  # the same where the inputs of three pixels are packed too
+THREES = 0.7  # the share of pixels made three at a time from which that is faster than eight outputs of one
 
 
 def plain(node: Node) -> bool:
@@ -99,30 +100,48 @@ class LinearV6M(Kernel):
 
 
 @register
-class PointwiseV6M(Kernel):
-    """int8 pointwise convolution of three pixels at a time, which takes workspace: where time counts most."""
+class Conv3V6M(Kernel):
+    """int8 convolution of three pixels at a time, which takes workspace: where time counts most."""
 
-    name, op, schemes = "pointwise-v6m", "conv2d", ("int8",)
+    name, op, schemes = "conv2d-three-v6m", "conv2d", ("int8",)
     isas = ("armv6m",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        a, y = node.attrs, out_tensor(node, graph)
-        single = in_tensor(node, graph, 1).shape[1:3] == (1, 1) and a.pool == (1, 1) and not any(a.pad)
-        enough = y.shape[3] >= 4 and y.shape[2] * (y.shape[1] if a.stride == (1, 1) else 1) >= 3
-        wanted = goal.optimize == "time" or goal.only == self.name
-        return bool(wanted and single and enough and a.groups == 1 and packs(node, graph, LIMIT3))
+        a, forced = node.attrs, goal.only == self.name
+        one = a.groups == 1 and a.dilation == (1, 1) and out_tensor(node, graph).shape[3] >= 4
+        possible = one and few_rows(node, graph) and packs(node, graph, LIMIT3)
+        return possible and (forced or (goal.optimize == "time" and threes(node, graph) >= THREES))
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
-        lowered = finished(node, graph, goal, "genn_pointwise_v6m", "genn_pointwise_v6m", True)
-        call = lowered.calls[0]
-        unused = ("k_h", "k_w", "pad_h", "pad_w", "dil_h", "dil_w", "pool_h", "pool_w", "padded", "zero_point")
-        p: dict[str, Any] = {k: v for k, v in call.params.items() if k not in unused}
-        if p["stride_h"] == p["stride_w"] == 1:
+        lowered, p = convolution(node, graph, goal, "genn_conv3_v6m")
+        if one_row(node, graph):
             p |= {"in_h": 1, "in_w": p["in_h"] * p["in_w"], "out_h": 1, "out_w": p["out_h"] * p["out_w"]}
-        lowered.calls = [replace(call, params=p)]
-        lowered.workspace = 4 * (3 * p["out_c"] + 2 + 2 * p["in_c"])
+        sums = (6 if p["pool_h"] > 1 else 3) + (p["pool_w"] > 1)
+        lowered.workspace = 4 * (sums * p["out_c"] + 2 + 2 * p["k_h"] * p["k_w"] * p["in_c"])
         lowered.weights = pack_rows(node.quant["w"], graph.scheme, True)
         return lowered
+
+
+def one_row(node: Node, graph: Graph) -> bool:
+    """True for a pointwise convolution that can take its image as one row."""
+    a, (_, k_h, k_w, _) = node.attrs, in_tensor(node, graph, 1).shape
+    return (k_h, k_w, *a.stride, *a.pool) == (1,) * 6 and not any(a.pad)
+
+
+def threes(node: Node, graph: Graph) -> float:
+    """The share of a convolution's pixels, before its pool, that genn_conv3_row_v6m makes three at a time."""
+    a, x, y = node.attrs, in_tensor(node, graph).shape, out_tensor(node, graph).shape
+    _, k_h, k_w, _ = in_tensor(node, graph, 1).shape
+    if one_row(node, graph):
+        return y[1] * y[2] // 3 * 3 / (y[1] * y[2])
+    columns, c, made = y[2] * a.pool[1], 0, 0
+    while c < columns:
+        first = c * a.stride[1] - a.pad[2]
+        three = c + 3 <= columns and first >= 0 and first + 2 * a.stride[1] + k_w <= x[2]
+        made, c = made + 3 * three, c + (3 if three else 1)
+    reach = (a.pool[0] - 1) * a.stride[0] + k_h
+    tops = [oy * a.pool[0] * a.stride[0] - a.pad[0] for oy in range(y[1])]
+    return made / columns * sum(top >= 0 and top + reach <= x[1] for top in tops) / len(tops)
 
 
 @register
