@@ -40,8 +40,10 @@ GENN_INLINE void genn_conv_channels_dsp_s8(const int8_t *GENN_RESTRICT x, int32_
 GENN_INLINE void genn_conv_outside_dsp_s8(int16_t *t, int32_t n, int32_t ci, int32_t t_step, int32_t zero_point)
 {
     for (; n > 0; n--, t += t_step)
-        for (int32_t i = 0; i < ci; i++)
+        for (int32_t i = 0; i < ci; i++) {
             t[i] = (int16_t)zero_point;
+            GENN_NO_LIBCALL;
+        }
 }
 
 /* n pixels of `ci` channels, `x_step` and `t_step` apart. */

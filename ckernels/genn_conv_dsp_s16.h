@@ -102,7 +102,7 @@ GENN_INLINE void genn_conv_pixel_dsp_s16(const struct genn_conv_dsp_s16 *p, cons
 
 /* ---- two pixels: assembly for the compiler that folds the parameters into it -------------------------------------- */
 
-#if defined(GENN_DSP) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(GENN_FLASH)
+#if defined(GENN_DSP) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #define GENN_CONV_PAIRS_DSP_S16
 
 /* Two taps of two pixels and four rows; registers as in genn_conv_dsp.h.  16 cycles for 16 products: six loads in runs of
@@ -310,7 +310,7 @@ GENN_INLINE void genn_conv_pool_row_dsp_s16(const struct genn_conv_dsp_s16 *p, c
         }
 }
 
-GENN_KERNEL void genn_conv_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *GENN_RESTRICT x,
+GENN_INLINE void genn_conv_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *GENN_RESTRICT x,
                                    const int16_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT bias,
                                    int16_t *GENN_RESTRICT ws, int16_t *GENN_RESTRICT y)
 {

@@ -146,8 +146,10 @@ GENN_PART void genn_conv_small_columns_s8(const struct genn_conv_small_s8 *p, co
                 t[3] = from[3];
             }
 #endif
-            for (; c > 0; c--)
+            for (; c > 0; c--) {
                 *t++ = in ? *from++ : p->zero_point;
+                GENN_NO_LIBCALL;
+            }
         }
 }
 
@@ -185,15 +187,17 @@ GENN_KERNEL void genn_conv_small_s8(const struct genn_conv_small_s8 *p, const in
 
     for (int32_t oy = 0; oy < height; oy++)
         for (int32_t ox = 0; ox < width; ox += 2) {
-            genn_conv_small_columns_s8(p, x, oy * p->stride_h - p->pad_h, ox * p->stride_w - p->pad_w, ws);
             const int direct = p->pool_h * p->pool_w == 1 && ox + 2 <= width;
+            genn_conv_small_columns_s8(p, x, oy * p->stride_h - p->pad_h, ox * p->stride_w - p->pad_w, ws);
             genn_conv_small_pixels_s8(p, ws, w, c, direct ? y + (oy * width + ox) * p->out_c : pair);
             for (int32_t i = 0; !direct && i < 2 && ox + i < width; i++) {
                 const int first = oy % p->pool_h == 0 && (ox + i) % p->pool_w == 0;
                 int8_t *to = y + (oy / p->pool_h * p->out_w + (ox + i) / p->pool_w) * p->out_c;
-                for (int32_t o = 0; o < p->out_c; o++)
+                for (int32_t o = 0; o < p->out_c; o++) {
                     if (first || pair[i * p->out_c + o] > to[o])
                         to[o] = pair[i * p->out_c + o];
+                    GENN_NO_LIBCALL;
+                }
             }
         }
 }

@@ -91,6 +91,7 @@ MODES = {  # where not all
     "conv2d-small-dsp-s8": ("flash",),
     "conv2d-depthwise-dsp-s8": ("time", "balanced"),
     "conv2d-dsp-s16": ("time", "balanced"),
+    "conv2d-small-dsp-s16": ("flash",),
 }
 CASES = {
     "linear-dsp-s8": linear_cases,
@@ -100,6 +101,7 @@ CASES = {
     "conv2d-depthwise-any-dsp-s8": depthwise_cases,
     "linear-dsp-s16": linear_cases,
     "conv2d-dsp-s16": conv_cases,
+    "conv2d-small-dsp-s16": conv_cases,
     "conv2d-depthwise-any-dsp-s16": depthwise_cases,
 }
 

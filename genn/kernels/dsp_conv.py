@@ -94,6 +94,12 @@ def accepted(node: Node, graph: Graph) -> bool:
     )
 
 
+def one_group(node: Node, graph: Graph) -> bool:
+    """True for one sample and one group whose sizes fit the 16-bit fields of the parameters where flash counts."""
+    x, y = in_tensor(node, graph).shape, out_tensor(node, graph).shape
+    return bool(x[0] == node.attrs.groups == 1 and max(x[1] * x[2], x[3], y[1] * y[2], y[3]) < 1 << 15)
+
+
 @register
 class ConvDspS8(Kernel):
     """Dense int8 convolution, with its maximum pool, for speed."""
@@ -129,9 +135,7 @@ class ConvSmallDspS8(Kernel):
     name, op, schemes, isas = "conv2d-small-dsp-s8", "conv2d", ("int8",), ("armv7em",)
 
     def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
-        x, y = in_tensor(node, graph).shape, out_tensor(node, graph).shape
-        small = x[0] == node.attrs.groups == 1 and max(x[1] * x[2], x[3], y[1] * y[2], y[3]) < 1 << 15
-        return goal.optimize == "flash" and small and accepted(node, graph)
+        return goal.optimize == "flash" and one_group(node, graph) and accepted(node, graph)
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable, q = registry["conv2d"].lower(node, graph), node.quant
