@@ -236,6 +236,32 @@ def test_keywords(tmp_path: Path, official: bool) -> None:
     assert [len(n) for n in data.noise] == [20_000]
 
 
+def test_keywords_without_lists_are_split_by_speaker(tmp_path: Path) -> None:
+    for word in ("no", "yes"):
+        for speaker in (1, 2, 3, 5):
+            write_wav(tmp_path / word / f"{speaker:08d}_NO_01.wav", np.full(16_000, speaker, np.int16))
+    data = keywords.read_keywords(tmp_path, ("no", "yes"))
+    assert [set(part.speaker) for part in (data.train, data.validation, data.test)] == [
+        {"00000001", "00000005"},
+        {"00000002"},
+        {"00000003"},
+    ]
+    assert data.noise == [] and data.train.y.tolist() == [0, 0, 1, 1]
+
+
+def test_an_archive_within_an_archive(tmp_path: Path) -> None:
+    """UCI packs the set as an archive inside of one."""
+    write_har(tmp_path / "made" / "UCI HAR Dataset")
+    inner, outer = tmp_path / "UCI HAR Dataset.zip", tmp_path / "data" / "human+activity+recognition.zip"
+    outer.parent.mkdir()
+    with zipfile.ZipFile(inner, "w") as packed:
+        for path in sorted((tmp_path / "made").rglob("*.txt")):
+            packed.write(path, path.relative_to(tmp_path / "made"))
+    with zipfile.ZipFile(outer, "w") as packed:
+        packed.write(inner, inner.name)
+    assert har.read_har(tmp_path / "data").source == "text"
+
+
 def test_keywords_damaged(tmp_path: Path) -> None:
     write_words(tmp_path, True)
     path = tmp_path / "no" / "aa_nohash_0.wav"
