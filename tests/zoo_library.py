@@ -56,7 +56,7 @@ LIBRARY = {
     "tf_mobilenetv3": Entry(TIMM, lambda timm: timm.create_model("tf_mobilenetv3_small_075", num_classes=10), 64),
     "hrnet_w18_small": Entry(TIMM, lambda timm: timm.create_model("hrnet_w18_small", num_classes=10), 64),
     "nasnetalarge": Entry(
-        TIMM, lambda timm: timm.models.nasnet.NASNetALarge(num_classes=10, stem_size=24, num_features=144), 64
+        TIMM, lambda timm: timm.models.nasnet.NASNetALarge(num_classes=10, stem_size=24, num_features=192), 64
     ),
 }
 FULL = {
