@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,13 +67,11 @@ class CProject:
 
 def generate(graph: Graph, name: str) -> CProject:
     """The C of ``graph``: NAME.h, NAME_layers.h, NAME.c, NAME_weights.c and the kernel headers they include."""
-    layers = _layers(graph, name)
-    regions = _stream(graph, layers) if goal_of(graph).stream else []
-    planned = streaming.contracted(graph, regions)
-    workspaces = {layer.node.name: layer.lowered.workspace for layer in layers}
-    workspaces |= {r.nodes[-1].name: r.bytes for r in regions}
-    placed = plan(planned, workspaces)
-    check_plan(planned, placed, workspaces)
+    layers, regions, placed = _planned(graph, name)
+    if goal_of(graph).stream and any(layer.lowered.workspace for layer in layers):
+        spare = _planned(graph, name, spare=True)
+        if spare[2].arena < placed.arena:
+            layers, regions, placed = spare
     for layer in layers:
         layer.lowered.calls = [c for k, c in enumerate(layer.lowered.calls) if not _in_place(graph, placed, layer, k)]
     project = CProject(name, graph, placed, layers)
@@ -90,7 +89,30 @@ def generate(graph: Graph, name: str) -> CProject:
     return project
 
 
-def _layers(graph: Graph, name: str) -> list[Layer]:
+def _planned(graph: Graph, name: str, spare: bool = False) -> tuple[list[Layer], list[streaming.Region], Plan]:
+    """Layers lowered, regions that stream, and the checked plan.  spare: no tuned kernel that needs a workspace."""
+    layers = _layers(graph, name, spare)
+    regions = _stream(graph, layers, spare) if goal_of(graph).stream else []
+    planned = streaming.contracted(graph, regions)
+    workspaces = {layer.node.name: layer.lowered.workspace for layer in layers}
+    workspaces |= {r.nodes[-1].name: r.bytes for r in regions}
+    behind = {r.nodes[-1].name: streaming.behind(r, graph) for r in regions}
+    placed = plan(planned, workspaces, behind)
+    check_plan(planned, placed, workspaces, behind)
+    return layers, regions, placed
+
+
+def _lower(node: Node, graph: Graph, spare: bool) -> tuple[Lowered, str]:
+    """The node's calls, and the tuned kernel they are of."""
+    kernel = choose(node, graph)
+    if kernel is not None:
+        lowered = kernel.lower(node, graph, goal_of(graph))
+        if not (spare and lowered.workspace):
+            return lowered, kernel.name
+    return registry[node.op].lower(node, graph), "portable"
+
+
+def _layers(graph: Graph, name: str, spare: bool) -> list[Layer]:
     layers: list[Layer] = []
     for node in graph.nodes:
         op = registry[node.op]
@@ -98,8 +120,7 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
             continue
         i = len(layers)
         try:
-            kernel = choose(node, graph)
-            lowered = kernel.lower(node, graph, goal_of(graph)) if kernel else op.lower(node, graph)
+            lowered, kernel = _lower(node, graph, spare)
         except ModelError as error:
             raise ModelError(error.what, error.where or str(node.source) or node.name, error.fix) from error
         base = f"{name}_l{i:02d}"
@@ -111,21 +132,19 @@ def _layers(graph: Graph, name: str) -> list[Layer]:
                 f"{base}_{node.op}",
                 f"{base}_w" if lowered.weights else None,
                 f"{base}_c" if lowered.consts else None,
-                kernel.name if kernel else "portable",
+                kernel,
             )
         )
     return layers
 
 
-def _stream(graph: Graph, layers: list[Layer]) -> list[streaming.Region]:
+def _stream(graph: Graph, layers: list[Layer], spare: bool) -> list[streaming.Region]:
     """The regions that are worth streaming; their layers are lowered again, to make one row a call."""
     rows: dict[str, tuple[Lowered, str]] = {}
     for chain in streaming.chains(graph):
         for node in chain if len(chain) > 1 else []:
             cut, small = streaming.row_layer(node, graph)
-            kernel = choose(cut, small)
-            lowered = kernel.lower(cut, small, goal_of(graph)) if kernel else registry[node.op].lower(cut, small)
-            rows[node.name] = lowered, kernel.name if kernel else "portable"
+            rows[node.name] = _lower(cut, small, spare)
     whole = {layer.node.name: layer.lowered.workspace for layer in layers}
     regions = streaming.choose(graph, whole, {name: lowered.workspace for name, (lowered, _) in rows.items()})
     inside = {n.name for r in regions for n in r.nodes}
@@ -142,25 +161,31 @@ def _in_place(graph: Graph, placed: Plan, layer: Layer, k: int) -> bool:
     return shift is not None and placed.offsets[source[0]] == placed.offsets[out] + shift
 
 
-def check_plan(graph: Graph, placed: Plan, workspaces: dict[str, int]) -> None:
+def check_plan(
+    graph: Graph, placed: Plan, workspaces: dict[str, int], behind: Mapping[str, streaming.Behind] | None = None
+) -> None:
     """Hand the plan to the independent checker, views resolved to the tensor they are views of."""
     root: dict[str, str] = {}
     steps = []
     slices: dict[tuple[str, str], int] = {}
+    gaps: dict[tuple[str, str], tuple[int, int]] = {}
     for node in graph.nodes:
         op = registry[node.op]
         if op.view:
             root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
             continue
         ins = [root.get(i, i) for i in node.inputs if graph[i].const is None]
+        if gap := (behind or {}).get(node.name):
+            gaps[node.name, ins[0]] = gap.output, gap.memory
         for i, at in op.slices(node, graph).items():
             slices[node.name, root.get(node.inputs[i], node.inputs[i])] = at
         steps.append((node.name, ins, node.outputs, workspaces.get(node.name, 0), bool(op.inplace_inputs(node, graph))))
     sizes = {n: t.nbytes for n, t in graph.tensors.items() if t.const is None}
     align = {n: NP_DTYPE[t.dtype].itemsize for n, t in graph.tensors.items()}
     plan_check.check(
-        steps, sizes, placed.offsets, placed.arena, graph.inputs, [root.get(o, o) for o in graph.outputs], align, slices
-    )
+        steps, sizes, placed.offsets, placed.arena, graph.inputs, [root.get(o, o) for o in graph.outputs], align,
+        slices, gaps,
+    )  # fmt: skip
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -385,6 +410,8 @@ def _layer(p: CProject, layer: Layer) -> str:
             values = np.ravel(a.values) if np.size(a.values) else np.zeros(1)
             out += [f"    .{n} = {{", _rows([literal(v, a.ctype) for v in values], "        "), "    },"]
         out += ["};", ""]
+    if layer.lowered.code:
+        out.append(layer.lowered.code.replace("@", layer.symbol))
     streamed = p.stream_of(layer)
     out += [f"GENN_LAYER void {layer.symbol}({stream_code.arguments(streamed is not None)})", "{"]
     for k, call in enumerate(layer.lowered.calls):
@@ -398,7 +425,8 @@ def _layer(p: CProject, layer: Layer) -> str:
     out.append("")
     for k, call in enumerate(layer.lowered.calls):
         args = [f"&p{k}", *(_argument(p, layer, a) for a in call.args)]
-        text, pad = f"    {call.function}(", " " * (len(call.function) + 5)
+        function = call.function.replace("@", layer.symbol)
+        text, pad = f"    {function}(", " " * (len(function) + 5)
         out.append(text + _rows(args, pad, 116).strip().rstrip(",") + ");")
     return "\n".join([*out, "    GENN_LAYER_END;", "}"])
 

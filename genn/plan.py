@@ -8,12 +8,14 @@ Orders and offsets come from ``genn.memory``, under limits that count steps, not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.memory import offsets as arena_offsets
 from genn.memory import order
 from genn.ops import registry
+from genn.streaming import Behind
 
 ALIGN = 8
 STATES = 30_000  # of the search for an order
@@ -54,28 +56,52 @@ class Plan:
         return sum(b.size for b in self.buffers if b.first <= step <= b.last)
 
 
-def plan(graph: Graph, workspaces: dict[str, int] | None = None) -> Plan:
+def plan(
+    graph: Graph, workspaces: dict[str, int] | None = None, behind: Mapping[str, Behind] | None = None
+) -> Plan:
     """Assign offsets.  workspaces: node name -> bytes of scratch it needs while it runs.
 
+    behind: for nodes that make rows in order, how far their first input must start behind their output and behind their
+    scratch where it dies there.
     Concats are eliminated unless that costs memory: the whole result is reserved from the first part on.
     """
     joined = frozenset(n.name for n in graph.nodes if registry[n.op].slices(n, graph))
-    best = _place(graph, workspaces or {}, joined)
+    best = _place(graph, workspaces or {}, joined, behind or {})
     for name in sorted(joined, key=[n.name for n in graph.nodes].index)[:MOST_CONCATS]:
-        other = _place(graph, workspaces or {}, joined - {name})
+        other = _place(graph, workspaces or {}, joined - {name}, behind or {})
         if other.arena < best.arena:
             best, joined = other, joined - {name}
     return best
 
 
-def _place(graph: Graph, workspaces: dict[str, int], joined: frozenset[str]) -> Plan:
+def _place(
+    graph: Graph, workspaces: dict[str, int], joined: frozenset[str], behind: Mapping[str, Behind]
+) -> Plan:
     """Offsets with the parts of the concats ``joined`` in their places."""
     buffers = _buffers(graph, workspaces, joined)
     items = [arena_offsets.Item(b.tensors[0], b.size, b.first, b.last, b.align) for b in buffers]
-    found = arena_offsets.assign(items, {}, rounds=ROUNDS)
+    found = arena_offsets.assign(items, _overlaps(graph, buffers, behind), rounds=ROUNDS)
     offsets = {t: at + b.shifts.get(t, 0) for at, b in zip(found.places, buffers, strict=True) for t in b.tensors}
     proof = "optimal" if found.optimal else f"within {found.arena - found.bound} B of the lower bound"
     return Plan(offsets, max(found.arena, 1), found.bound, proof, buffers)
+
+
+def _overlaps(graph: Graph, buffers: list[Buffer], behind: Mapping[str, Behind]) -> arena_offsets.Overlaps:
+    """Which buffers may lie on an input that dies row by row, and how."""
+    at = {t: k for k, b in enumerate(buffers) for t in b.tensors}
+    found = {}
+    for step, node in enumerate(graph.nodes):
+        gap = behind.get(node.name)
+        source = at[node.inputs[0]] if gap else 0
+        if gap is None or buffers[source].last != step or buffers[source].size != graph[node.inputs[0]].nbytes:
+            continue
+        out = at[node.outputs[0]]
+        if buffers[out].first == step and buffers[out].size == graph[node.outputs[0]].nbytes:
+            found[source, out] = arena_offsets.Overlap(gap.output)
+        scratch = at.get(f"{node.name}#ws")
+        if scratch is not None:
+            found[source, scratch] = arena_offsets.Overlap(gap.memory)
+    return found
 
 
 def in_order(graph: Graph) -> Graph:

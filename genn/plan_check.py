@@ -22,12 +22,14 @@ def check(
     outputs: list[str],
     align: Mapping[str, int],
     slices: Mapping[tuple[str, str], int] | None = None,
+    behind: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> None:
     """Raise GennError unless the plan is sound.
 
     nodes: (name, activation inputs, outputs, workspace bytes, may write over an input) in running order; views are
     nodes whose output has its input's offset and size.  sizes and align in bytes per tensor.  slices: (node, input) ->
-    where in the node's output that input may lie: there the node leaves its bytes as they are.
+    where in the node's output that input may lie: there the node leaves its bytes as they are.  behind: (node, input)
+    -> how far the input must start behind the node's output, and behind its workspace, to be overwritten as it is read.
     """
     owner = np.full(arena, -1, np.int64)
     ids: dict[str, int] = {}
@@ -63,7 +65,8 @@ def check(
             spot = span(f"{node}#ws", workspace)
             for name in [*ins, *outs]:
                 other = span(name, sizes[name])
-                if spot.start < other.stop and other.start < spot.stop:
+                gap = (behind or {}).get((node, name), (arena, arena))[1]
+                if spot.start < other.stop and other.start < spot.stop and other.start - spot.start < gap:
                     raise GennError(f"the workspace of {node} overlaps {name}")
             owner[spot] = -1
         for out in outs:
@@ -72,7 +75,9 @@ def check(
                 other = span(name, sizes[name])
                 overlap = spot.start < other.stop and other.start < spot.stop
                 inside = slices is not None and slices.get((node, name), -1) == other.start - spot.start
-                if overlap and not inside and not (overwrites and spot == other):
+                gap = (behind or {}).get((node, name), (arena, arena))[0]
+                grows = other.start - spot.start >= gap
+                if overlap and not inside and not grows and not (overwrites and spot == other):
                     raise GennError(f"{node} writes {out} over its input {name}")
                 if overlap and inside:
                     same.setdefault(name, []).append(count)

@@ -32,7 +32,7 @@ class Placed:
     @property
     def workspace(self) -> int:
         """Arena offset of the kernels' workspace."""
-        return self.offset + self.region.offsets[-1]
+        return self.offset
 
     @property
     def last(self) -> int:

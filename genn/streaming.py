@@ -54,7 +54,7 @@ class Region:
     """Nodes that run row by row, in order, with their windows.
 
     lines: bytes of the buffer before each node but the first.  offsets: of those, from the start of the region's
-    own memory; the kernels' workspace lies behind them.
+    own memory; the kernels' workspace lies in front of them, because it is written from the first row on.
     """
 
     nodes: tuple[Node, ...]
@@ -64,7 +64,7 @@ class Region:
 
     @property
     def offsets(self) -> list[int]:
-        at, out = 0, []
+        at, out = -(-self.workspace // ALIGN) * ALIGN, []
         for size in self.lines:
             out.append(at)
             at += -(-size // ALIGN) * ALIGN
@@ -73,7 +73,7 @@ class Region:
     @property
     def bytes(self) -> int:
         """Line buffers and workspace together."""
-        return self.offsets[-1] + self.workspace
+        return self.offsets[-1]
 
 
 def window(node: Node, graph: Graph) -> Window | None:
@@ -327,17 +327,13 @@ class Behind:
 
 
 def behind(r: Region, graph: Graph) -> Behind:
-    """Follow the schedule: what is written up to where, and which input row is the lowest still to be read then.
-
-    The kernels' workspace, behind the line buffers, is written at any time.
-    """
+    """Follow the schedule: what is written up to where, and which input row is the lowest still to be read then."""
     windows, offsets = r.windows, r.offsets
     rows = [row_bytes(graph[n.outputs[0]]) for n in r.nodes]
     row_in = row_bytes(graph[r.nodes[0].inputs[0]])
     made, base = [0] * len(r.lines), [0] * len(r.lines)
     total = windows[0].rows_in
-    memory = r.bytes if r.workspace else -(total * row_in)
-    output = -(total * row_in)
+    memory, output = r.workspace or -(total * row_in), -(total * row_in)
 
     def lowest() -> int:
         """The lowest input row that a row still to be made reads."""

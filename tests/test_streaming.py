@@ -118,4 +118,4 @@ def test_the_fewest_layers_stream_that_bring_the_peak_down() -> None:
     assert len(region.nodes) == 2
     image, kept = 24 * 24, 3 * 24 * 8
     assert region.lines == (kept,)
-    assert image + kept < model.project.plan.arena < image + kept + 500 < s.model("int8", "net").project.plan.arena
+    assert image < model.project.plan.arena < image + kept < s.model("int8", "net").project.plan.arena
