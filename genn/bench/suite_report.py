@@ -150,8 +150,8 @@ def mlperf_table(rows: list[Row]) -> Table:
 def checks_table(found: list[Check]) -> Table:
     out = [[c.what, c.where, c.figure, c.wanted, f"{c.good} of {len(c.each)}", "met" if c.met else "not met"]
            for c in found]
-    note = (f"large: {LARGE:,} parameters or more, which in float32 exceed the STM32F411RE's flash; F411: published cycles "
-            "over ours with every wait state paid; waits: our estimate in percent of the published")
+    note = (f"large: from {LARGE:,} parameters on, which in float32 exceed the STM32F411RE's flash; F411: published "
+            "cycles over ours with every wait state paid; waits: our estimate in percent of the published")
     return Table("what is to be better", ["comparison", "worst", "figure", "wanted", "rows", ""], out, note=note)
 
 
