@@ -20,9 +20,14 @@ def schedule(graph: LiveGraph, options: Options) -> Schedule:
 
 def schedules(graph: LiveGraph, options: Options) -> list[Schedule]:
     """The schedule with the lowest peak found, and others not far above it that may be easier to place."""
+    found = _schedules(reduce.fuse(graph) if options.fuse else graph, options)
+    if options.fuse and _run(graph, Concats(), replace(options, stream=False), found[0].peak).peak < found[0].peak:
+        found = min(found, _schedules(graph, options), key=lambda f: f[0].peak)  # what is fused may live longer
+    return found
+
+
+def _schedules(graph: LiveGraph, options: Options) -> list[Schedule]:
     deadline = time.monotonic() + options.seconds
-    if options.fuse:
-        graph = reduce.fuse(graph)
     every = frozenset(i for i, op in enumerate(graph.ops) if op.kind == "concat")
     if not options.concat or not every:
         return _all(graph, Concats(), options)
