@@ -2,6 +2,7 @@
 
     python bench/accuracy.py --data DIR                                every model, every scheme; half an hour
     python bench/accuracy.py --data DIR --models har-mlp,har-mlp-sparse --schemes float32,int8
+    python bench/accuracy.py --data DIR --frontend                     keyword models from sound on
 
 Every sample goes through the C, run on this machine, and through the NumPy reference; outputs that differ are counted
 (there are none).  Scales come from the calibration samples that the suite ships, so what is measured is what
@@ -41,12 +42,11 @@ Row = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """classes (S,) as the C finds them; how many output values differ from the reference's; the model's size."""
+    """classes (S,) as the C finds them; how many output values differ from the reference's; multiply-accumulates."""
 
     classes: np.ndarray
     mismatches: int
     macs: int
-    weights_bytes: int
 
 
 def answer(name: str, scheme: str, x: np.ndarray, listening: bool = False) -> Answer:
@@ -67,9 +67,7 @@ def answer(name: str, scheme: str, x: np.ndarray, listening: bool = False) -> An
             mismatches += int((made != want).sum())
             found.append(made.reshape(len(made), -1).argmax(1))
             done(min(BATCH, len(x) - at))
-    layers = model.manifest["layers"]
-    size = [sum(layer[key] for layer in layers) for key in ("macs", "weight_bytes")]
-    return Answer(np.concatenate(found), mismatches, *size)
+    return Answer(np.concatenate(found), mismatches, sum(layer["macs"] for layer in model.manifest["layers"]))
 
 
 def measure(folder: Path, names: list[str], schemes: list[str], tell: Callable[[Row], None]) -> None:
@@ -102,7 +100,6 @@ def measure(folder: Path, names: list[str], schemes: list[str], tell: Callable[[
                     "agreement": round(100 * float((found.classes == cached[name].classes).mean()), 3),
                     "mismatches": found.mismatches,
                     "macs": found.macs,
-                    "weights_bytes": found.weights_bytes,
                     "test_set": given.what,
                     "made_of": made_of(name),
                 }

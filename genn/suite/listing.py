@@ -25,6 +25,7 @@ def models_report() -> Report:
                 entry.name,
                 shape_text(entry.input_shape),
                 entry.parameters,
+                entry.parameters * 4 / 1024,
                 f"{entry.sparsity:.0%}" if entry.sparsity else "",
                 macs,
                 *(accuracy.get(scheme) for scheme in SCHEMES),
@@ -32,7 +33,7 @@ def models_report() -> Report:
             ]
         )
         documents.append(_document(entry, macs, accuracy, found))
-    columns = ["model", "input", "parameters", "zeros", "MACs", *(f"{scheme} %" for scheme in SCHEMES), ""]
+    columns = ["model", "input", "parameters", "KB float", "zeros", "MACs", *(f"{scheme} %" for scheme in SCHEMES), ""]
     how = "accuracy: the generated C on whole test sets (python bench/accuracy.py --data DIR)"
     tests = sorted({(row["test_set"], row["samples"]) for found in table.values() for row in found.values()})
     lines = [how, *(f"  {which}: {samples:,}" for which, samples in tests)]
@@ -51,6 +52,5 @@ def _document(entry: Entry, macs: int | None, accuracy: dict[str, float], found:
         "accuracies": accuracy,
         "test_set": any_row.get("test_set"),
         "samples": any_row.get("samples"),
-        "weights_bytes": {scheme: row["weights_bytes"] for scheme, row in found.items()},
         "description": entry.description,
     }
