@@ -201,7 +201,7 @@ class Scheduler:
             if self.options.overlap:
                 taken = {i for i, *_ in found}
                 found += [
-                    (i, store, max(d, 0), False)
+                    (i, store, d, False)
                     for i, d in self.rows.distances(k).items()
                     if i not in taken and i not in self.pinned
                 ]
@@ -211,7 +211,7 @@ class Scheduler:
     def _distances(self, trace: Trace) -> list[tuple[int, int, int, bool]]:
         if not self.options.overlap:
             return []
-        return [(i, o, max(d, 0), False) for (i, o), d in trace.distance.items() if i not in self.pinned]
+        return [(i, o, d, False) for (i, o), d in trace.distance.items() if i not in self.pinned]
 
     # -- regions -----------------------------------------------------------------------------------------------
     def _partition_of(self, pieces: list[order.Piece], problem: Problem) -> list[Group]:
