@@ -193,13 +193,14 @@ def convolution(node: Node, graph: Graph, goal: Goal, function: str) -> tuple[Lo
     """The node lowered to ``function`` with a ``struct genn_conv_v6m``, still without weights; the struct's fields.
 
     gather: taps cannot, or had better not, be read in place: each row of them costs about 24 cycles for each group of
-    outputs, while gathering costs about five a tap, once.
+    outputs, while gathering costs about five a tap, once (where flash counts far more, for its loop is short).
     """
     lowered = finished(node, graph, goal, function, "genn_conv_v6m", True)
     call = lowered.calls[0]
     p: dict[str, Any] = {"zero_point": 0, **call.params}
     run, groups = p["k_w"] * p["in_c"], -(-p["out_c"] // 8)
     scattered = p["dil_w"] > 1 or (p["dil_h"] > 1 and p["k_h"] > 1)
-    p["gather"] = int(scattered or (p["k_h"] > 1 and 5 * run < 24 * groups))
+    short = p["k_h"] > 1 and 5 * run < 24 * groups and goal.optimize != "flash"
+    p["gather"] = int(scattered or short)
     lowered.calls = [replace(call, params=p)]
     return lowered, p
