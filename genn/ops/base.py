@@ -62,13 +62,17 @@ class Call:
 
 @dataclass
 class Lowered:
-    """What a node becomes in C."""
+    """What a node becomes in C.
+
+    code: C that stands before the layer's function; in it and in the calls' function, ``@`` is the layer's symbol.
+    """
 
     header: str
     calls: list[Call]
     weights: Array | None = None
     consts: dict[str, Array] = field(default_factory=dict)
     workspace: int = 0
+    code: str = ""
 
 
 @dataclass
