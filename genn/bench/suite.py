@@ -27,6 +27,7 @@ import genn
 from genn import suite
 from genn.errors import CheckFailed, GennError, ToolchainError, UsageError
 from genn.ir import SCHEMES, Graph
+from genn.kernels import OPTIMIZE
 from genn.progress import steps
 from genn.report import Report
 from genn.runs import CALIBRATION_SAMPLES
@@ -45,7 +46,7 @@ FALLBACK = {"cortex-m4": "generic-m4", "cortex-m0plus": "generic-m0plus"}  # whe
 BOARDS = {"nucleo-f411re": ["cortex-m4"], "cortex-m0plus": ["thumbulator", "cortex-m0plus"]}
 MLPERF_BOARDS = {"stm32l4r5zi": ["cortex-m4"], "stm32g0b1": ["cortex-m0plus"]}
 ESTIMATED = ("int8",)  # schemes in which MLPerf Tiny is submitted, so that wait states are estimated
-OPTIMIZE = "balanced"  # convert's own default
+OPTIMIZED = "balanced"  # convert's own default
 BATCH = 1000
 
 Row = dict[str, Any]
@@ -58,6 +59,7 @@ class Job:
     model: str
     scheme: str
     sparse: bool
+    optimize: str = OPTIMIZED
 
     @property
     def entry(self) -> str:
@@ -69,33 +71,35 @@ class Job:
         return MLPERF_BOARDS if self.model in MLPERF else BOARDS
 
 
-def jobs_of(models: Sequence[str], schemes: Sequence[str]) -> list[Job]:
+def jobs_of(models: Sequence[str], schemes: Sequence[str], optimize: str = OPTIMIZED) -> list[Job]:
     """Every row of the models asked for: a name stands for its paper variant too.  UsageError on an unknown name."""
     for scheme in schemes:
         if scheme not in SCHEMES:
             raise UsageError(f"there is no scheme {scheme!r}", "--schemes", f"use {', '.join(SCHEMES)}")
+    if optimize not in OPTIMIZE:
+        raise UsageError(f"there is no goal {optimize!r}", "-O", f"use {', '.join(OPTIMIZE)}")
     found: dict[Job, None] = {}
     for name in models:
         suite.entry(name)
         base = name.removesuffix(SPARSE)
         for model in dict.fromkeys((base, base.removesuffix(PAPER) + PAPER)):
             for sparse in (False, True):
-                wanted = [Job(model, scheme, sparse) for scheme in schemes]
+                wanted = [Job(model, scheme, sparse, optimize) for scheme in schemes]
                 found |= dict.fromkeys(job for job in wanted if job.entry in suite.MODELS)
     return list(found)
 
 
 def bench(models: Sequence[str] = NAMES, schemes: Sequence[str] = SCHEMES, jobs: int = 1,
-          data: Path | None = None) -> Report:
+          data: Path | None = None, optimize: str = OPTIMIZED) -> Report:
     """Measure, and report beside the published figures.
 
-    jobs: processes; more than one need a main module that can be imported.  data: a folder with test sets (``genn
-    data``); where one is not there the accuracy is the recorded one, and says so.
+    jobs: processes; more than one need a main module that can be imported.  optimize: as convert's -O.
+    data: a folder with test sets (``genn data``); where one is not there the accuracy is the recorded one, and says so.
     """
     from genn.bench.suite_report import report
 
-    wanted = jobs_of(models, schemes)
-    machine = {"compiler": find_arm_gcc().version, "genn": genn.__version__, "optimize": OPTIMIZE}
+    wanted = jobs_of(models, schemes, optimize)
+    machine = {"compiler": find_arm_gcc().version, "genn": genn.__version__, "optimize": optimize}
     rows: dict[Job, Row] = {}
     failed: list[str] = []
     with steps("bench suite", len(wanted)) as done, _pool(min(jobs, len(wanted))) as results:
@@ -195,7 +199,7 @@ def _convert(job: Job, graph: Graph, calibration: np.ndarray | None, board: str)
     """As ``genn convert NAME --scheme SCHEME -t BOARD``."""
     from genn.api import convert_graph
 
-    return convert_graph(graph, job.scheme, calibration, target=board, optimize=OPTIMIZE, vectors=1,
+    return convert_graph(graph, job.scheme, calibration, target=board, optimize=job.optimize, vectors=1,
                          vector_data=suite.samples(job.entry)[0][:1])
 
 

@@ -18,6 +18,8 @@ def bench() -> None:
 @bench.command("suite")
 @click.option("--models", metavar="A,B", help="Of genn models; default is all.  A name brings its variants along.")
 @click.option("--schemes", default="float32,int16,int8", show_default=True, metavar="A,B")
+@click.option("-O", "optimize", type=click.Choice(["time", "balanced", "flash"]), default="balanced",
+              show_default=True, help="What the kernels are chosen for.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default all cores.")
 @click.option("--data", type=click.Path(path_type=Path), envvar="GENN_DATA", metavar="DIR",
               help="Folder with test sets to measure accuracy on; without it the recorded figures are shown.")
@@ -28,6 +30,7 @@ def bench() -> None:
 def bench_suite(
     models: str | None,
     schemes: str,
+    optimize: str,
     jobs: int | None,
     data: Path | None,
     json_to: str | None,
@@ -41,7 +44,7 @@ def bench_suite(
     from genn.bench.suite_html import page
     from genn.host import jobs_or_all
 
-    found = measure(models.split(",") if models else NAMES, schemes.split(","), jobs_or_all(jobs), data)
+    found = measure(models.split(",") if models else NAMES, schemes.split(","), jobs_or_all(jobs), data, optimize)
     if html_to is not None:
         atomic_write(html_to, page(found))
     emit(found, json_to, csv_to)
