@@ -238,6 +238,8 @@ def _assigned(graph: LiveGraph, options: Options, found: Schedule, climb: float)
             if i in index and o in index and last[i] == g and first[o] == g:
                 up = -(-distance // align) * align
                 plan.overlaps[index[i], index[o]] = Overlap(up, exact)
+            elif i in index and last[i] == g and (g, o) in plan.buffers:
+                plan.overlaps[index[i], plan.buffers[g, o]] = Overlap(-(-distance // align) * align)
     plan.offsets = offsets.assign(plan.items, plan.overlaps, climb)
     return plan
 

@@ -151,9 +151,10 @@ class Scheduler:
             inner = {s for s in made if len(group) > 1 and self.inner(s, members)}
             outs = [s for s in made if s not in inner]
             if len(group) > 1:
-                trace = self.rows.pull(group[-1], members, outs)
+                trace = self.rows.pull(group[-1], members, outs, record=True)
                 found = self._distances(trace)
                 ring = {s: self._ring(s, trace) for s in inner}
+                found += self._line_distances(trace, ring)
             else:
                 found, ring = self.single(group[0]), {}
             extra = sum(ring.values())
@@ -169,10 +170,45 @@ class Scheduler:
                 stores[s].writers |= 1 << g
             for s in reads[-1]:
                 stores[s].readers |= 1 << g
-            credits.append(tuple((i, self.saving(i, o, d)) for i, o, d, _ in found) if len(outs) == 1 else ())
+            credits.append(self._credits(outs[0], found, ring) if len(outs) == 1 else ())
             pairs.append(found)
             rings.append(ring)
         return Problem(stores, writes, reads, before, workspace, credits), pairs, rings
+
+    def _line_distances(self, trace: Trace, ring: dict[int, int]) -> list[tuple[int, int, int, bool]]:
+        """How far inputs must start behind line buffers, which fill as inputs die."""
+        if not self.options.overlap:
+            return []
+        found: dict[tuple[int, int], int] = {}
+        for s, size in ring.items():
+            if s not in trace.pixels:
+                for top, lows in trace.filling.get(s, []):
+                    for i, low in lows.items():
+                        gap = min(top * self.layout.row(s), size) - low
+                        found[i, s] = max(found.get((i, s), gap), gap)
+        return [(i, s, d, False) for (i, s), d in found.items() if i not in self.pinned]
+
+    def _credits(
+        self, out: int, found: list[tuple[int, int, int, bool]], ring: dict[int, int]
+    ) -> tuple[tuple[int, int], ...]:
+        """What each input saves if it dies: the output and the line buffers lie as far in it as they may.
+
+        They are stacked from the start of the arena, what must lie furthest in front of the input first.
+        """
+        size, credits = self.layout.sizes, []
+        for i in dict.fromkeys(i for i, *_ in found):
+            gaps = {o: d for j, o, d, _ in found if j == i}
+            stack = [(d, ring.get(o, size[o])) for o, d in gaps.items()]
+            at = start = 0
+            for d, bytes_ in sorted(stack, reverse=True):
+                start = max(start, at + d)
+                at += bytes_
+            together = max(at, start + size[i])
+            best = at + size[i] - together
+            if out in gaps:
+                best = max(best, self.saving(i, out, gaps[out]))
+            credits.append((i, max(0, best)))
+        return tuple(credits)
 
     def inner(self, s: int, members: set[int]) -> bool:
         """True if the store lives inside of the region only."""

@@ -42,10 +42,13 @@ class Trace:
 
     rings: rows at once, per store that is written inside.  distance: (input store, output store) -> the least D such
     that the input may start D bytes behind the output.  schedule: (operator, step) in running order, if recorded.
+    filling: if recorded, per store made inside, each time that it holds a row more than ever, the rows so far and the
+    first byte of each input that is still to be read.
     """
 
     rings: dict[int, int] = field(default_factory=dict)
     distance: dict[tuple[int, int], int] = field(default_factory=dict)
+    filling: dict[int, list[tuple[int, dict[int, int]]]] = field(default_factory=dict)
     pixels: set[int] = field(default_factory=set)  # stores that are one pixel
     schedule: list[tuple[int, int]] = field(default_factory=list)
     runs: dict[int, int] = field(default_factory=dict)  # operator -> how often control came to it anew
@@ -163,6 +166,8 @@ class Rows:
         touched = {n.store for k in inside for n in self.needs[k]} | {self.base[k][0] for k in inside}
         readers = {s: [(unit[r], self.needs[r][x].least) for r, x in self.readers[s] if r in inside] for s in touched}
         inputs = [(s, self.layout.row(s), r) for s, r in readers.items() if r and s not in outs]
+        outer = [p for p in inputs if not any(w in inside for w in self.writers[p[0]])] if record else []
+        filled: dict[int, int] = {} if record else dict.fromkeys(readers, 1 << 60)
         done = dict.fromkeys(chain, 0)
         begun: dict[int, int] = {}
         trace = Trace(pixels={self.base[k][0] for k in inside if unit[k] != k})
@@ -195,6 +200,10 @@ class Rows:
                 held -= min([least[done[r]] for r, least in readers[store]])
             if held > rings.get(store, 0):
                 rings[store] = held
+            if store not in outs and top > filled.get(store, 0):
+                filled[store] = top
+                lows = {s: min([least[done[r]] for r, least in rs]) * width for s, width, rs in outer}
+                trace.filling.setdefault(store, []).append((top, lows))
             if store in outs:
                 end = shift + stop * row
                 for s, width, rs in inputs:
