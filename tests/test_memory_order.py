@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
+from genn.bench import memory as bench
 from genn.memory.order import Memory, Problem, search
+from genn.memory.reduce import Concats, lay_out
+from genn.memory.schedule import Options, Scheduler
 from tests.memory_graphs import as_problem, brute_force, network, random_problem
 
 
@@ -79,3 +83,19 @@ def test_large_networks_within_a_minute(kind: str, n: int, seed: int) -> None:
 
 def test_a_graph_without_operators() -> None:
     assert search(Problem([], [], [], [], [], [])).peak == 0
+
+
+@pytest.mark.parametrize("known", bench.NETWORKS, ids=lambda n: n.name)
+def test_published_networks_are_proven_at_once(known: bench.Network) -> None:
+    """Within a second of one core, NASNet within five."""
+    nothing = replace(Options(), inplace=False, concat=False, fuse=False, overlap=False, stream=False)
+    scheduler = Scheduler(lay_out(bench.graph(known), Concats()), nothing)
+    problem = scheduler.problem([(k,) for k in range(len(scheduler.layout.ops))])[0]
+    began = time.process_time()
+    found = search(problem)
+    assert time.process_time() - began < (5 if known.name.startswith("nasnet") else 1)
+    assert valid(problem, found.order)
+    assert found.optimal
+    own = Memory(problem).peak(list(range(problem.size)))
+    gains = {"nasnet-mobile-224": (1_127_915, 1_026_880), "liberis-lane": (5_216, 4_960)}
+    assert (own, found.peak) == gains.get(known.name, (own, own))
