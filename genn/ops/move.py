@@ -54,9 +54,13 @@ class Transpose(Op):
         "aten.t.default",
         "aten.numpy_T.default",
         "aten.mT.default",
+        "aten.channel_shuffle.default",
+        "aten.native_channel_shuffle.default",
+        "aten.pixel_shuffle.default",
+        "aten.pixel_unshuffle.default",
     )
     header = "genn_move.h"
-    doc = "permute, transpose, movedim, swapaxes, .T, .mT"
+    doc = "permute, transpose, movedim, swapaxes, .T, .mT, ChannelShuffle, PixelShuffle, PixelUnshuffle"
     keeps_q = True
 
     class Attrs(NamedTuple):
@@ -66,6 +70,8 @@ class Transpose(Op):
         a = b.arguments(node)
         x = a["self"]
         axes = list(range(len(b.shape(x))))
+        if "shuffle" in str(node.target):
+            return self._shuffle(b, x, str(node.target), a)
         if "dims" in a:
             perm = a["dims"]
         elif "source" in a:
@@ -79,6 +85,24 @@ class Transpose(Op):
         else:
             perm = axes[::-1]
         return b.emit("transpose", [x], self.Attrs(tuple(int(p) % max(1, len(axes)) for p in perm)))
+
+    def _shuffle(self, b: Any, x: Any, target: str, a: Mapping[str, Any]) -> Any:
+        """Axes split, exchanged and put together again."""
+        shape = b.shape(x)
+        if "channel" in target:
+            n, c, *rest = shape
+            split, order = (n, int(a["groups"]), c // int(a["groups"]), *rest), (0, 2, 1, *range(3, len(rest) + 3))
+            return b.reshape(b.transpose(b.reshape(x, split), order), shape)
+        *lead, c, h, w = shape
+        front = tuple(range(len(lead)))
+        if "unshuffle" in target:
+            r = int(a["downscale_factor"])
+            split, inner, out = (*lead, c, h // r, r, w // r, r), (0, 2, 4, 1, 3), (*lead, c * r * r, h // r, w // r)
+        else:
+            r = int(a["upscale_factor"])
+            split, inner, out = (*lead, c // r // r, r, r, h, w), (0, 3, 1, 4, 2), (*lead, c // r // r, h * r, w * r)
+        order = (*front, *(len(front) + i for i in inner))
+        return b.reshape(b.transpose(b.reshape(x, split), order), out)
 
     def shape(self, attrs, *shapes: Shape) -> list[Shape]:
         return [tuple(shapes[0][p] for p in attrs.perm)]
@@ -97,6 +121,7 @@ class Transpose(Op):
 
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch
+        from torch import nn
 
         for perm, shape in [
             ((0, 2, 1), (1, 3, 5)),
@@ -120,6 +145,9 @@ class Transpose(Op):
         yield Case(function_module(lambda x: x.movedim((1, 2), (3, 1))), [(1, 4, 3, 2)], "movedim of two")
         yield Case(function_module(lambda x: x.swapaxes(1, 3)), [(1, 4, 3, 2)], "swapaxes")
         yield Case(function_module(lambda x: x.mT), [(1, 4, 3, 2)], "mT")
+        for module in (nn.ChannelShuffle(3), nn.PixelShuffle(2), nn.PixelUnshuffle(2)):
+            yield Case(nn.Sequential(nn.Conv2d(2, 12, 1), module), [(1, 2, 4, 6)], f"{module}")
+        yield Case(nn.PixelShuffle(3), [(9, 2, 2)], "pixel shuffle without a batch")
 
 
 def _moved(rank: int, source: Any, destination: Any) -> list[int]:
