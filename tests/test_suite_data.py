@@ -136,7 +136,8 @@ def test_measured_accuracies_hold_the_promises(row: dict) -> None:
         ("int8", True): 1.3,
     }[row["scheme"], row["sparse"]]
     assert row["against_dense_float"] >= -allowed - 1e-3
-    assert row["agreement"] >= {"float32": 100, "int16": 99.8, "int8": 98.5}[row["scheme"]]
+    if row["model"] in NETWORKS:  # MLPerf Tiny promises accuracy alone
+        assert row["agreement"] >= {"float32": 100, "int16": 99.8, "int8": 98.5}[row["scheme"]]
 
 
 @pytest.mark.parametrize("name", ["mnist-mlp", "mnist-cnn"])
