@@ -62,6 +62,8 @@ def test_unknown_names_are_told() -> None:
         suite.jobs_of(["mnist-cn"], ["int8"])
     with pytest.raises(UsageError, match="no scheme 'int4'"):
         suite.jobs_of(["mnist-cnn"], ["int4"])
+    with pytest.raises(UsageError, match="no goal 'size'"):
+        suite.jobs_of(["mnist-cnn"], ["int8"], "size")
 
 
 # -- published ---------------------------------------------------------------------------------------------------------
