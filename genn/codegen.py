@@ -410,8 +410,6 @@ def _layer(p: CProject, layer: Layer) -> str:
             values = np.ravel(a.values) if np.size(a.values) else np.zeros(1)
             out += [f"    .{n} = {{", _rows([literal(v, a.ctype) for v in values], "        "), "    },"]
         out += ["};", ""]
-    if layer.lowered.code:
-        out.append(layer.lowered.code.replace("@", layer.symbol))
     streamed = p.stream_of(layer)
     out += [f"GENN_LAYER void {layer.symbol}({stream_code.arguments(streamed is not None)})", "{"]
     for k, call in enumerate(layer.lowered.calls):
@@ -425,8 +423,7 @@ def _layer(p: CProject, layer: Layer) -> str:
     out.append("")
     for k, call in enumerate(layer.lowered.calls):
         args = [f"&p{k}", *(_argument(p, layer, a) for a in call.args)]
-        function = call.function.replace("@", layer.symbol)
-        text, pad = f"    {function}(", " " * (len(function) + 5)
+        text, pad = f"    {call.function}(", " " * (len(call.function) + 5)
         out.append(text + _rows(args, pad, 116).strip().rstrip(",") + ");")
     return "\n".join([*out, "    GENN_LAYER_END;", "}"])
 

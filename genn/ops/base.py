@@ -62,17 +62,13 @@ class Call:
 
 @dataclass
 class Lowered:
-    """What a node becomes in C.
-
-    code: C that stands before the layer's function; in it and in the calls' function, ``@`` is the layer's symbol.
-    """
+    """What a node becomes in C."""
 
     header: str
     calls: list[Call]
     weights: Array | None = None
     consts: dict[str, Array] = field(default_factory=dict)
     workspace: int = 0
-    code: str = ""
 
 
 @dataclass
