@@ -90,12 +90,15 @@ class Conflicts:
     def bound(self, overlaps: Overlaps) -> int:
         """The most that lives at one step, less everything that may be overlapped there."""
         steps = sorted({s for item in self.items for s in (item.first, item.last)})
-        saved: dict[int, int] = {}
+        under: dict[int, int] = {}  # bytes of each input that others may lie on
         for (i, j), pair in overlaps.items():
             a, b = self.items[i], self.items[j]
             if a.last == b.first:
                 saving = a.size + b.size - max(b.size, max(pair.distance, 0) + a.size)
-                saved[b.first] = saved.get(b.first, 0) + max(0, saving)
+                under[i] = min(a.size, under.get(i, 0) + max(0, saving))
+        saved: dict[int, int] = {}
+        for i, saving in under.items():
+            saved[self.items[i].last] = saved.get(self.items[i].last, 0) + saving
         change: dict[int, int] = dict.fromkeys(steps, 0)
         for item in self.items:
             change[item.first] += item.size
