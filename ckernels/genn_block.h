@@ -40,7 +40,7 @@ GENN_INLINE uint32_t genn_block_bits(float f)
 }
 
 /* n floats as integers of `bits` bits, packed; returns their exponent E: x = m * 2^(E - 126 - bits). */
-GENN_SHARED int32_t genn_block_pack(const float *x, int32_t n, int32_t bits, uint32_t *to)
+GENN_SHARED GENN_LAYER int32_t genn_block_pack(const float *x, int32_t n, int32_t bits, uint32_t *to)
 {
     uint32_t largest = 0;
     int32_t top;
@@ -107,7 +107,7 @@ GENN_INLINE void genn_block_digits(const uint32_t *x, const uint32_t *w, int32_t
 #endif
 
 /* acc + the inner product of n packed integers. */
-GENN_SHARED int64_t genn_block_dot(const uint32_t *x, const uint32_t *w, int32_t n, int64_t acc)
+GENN_SHARED GENN_LAYER int64_t genn_block_dot(const uint32_t *x, const uint32_t *w, int32_t n, int64_t acc)
 {
     for (; n > 0; n -= GENN_BLOCK_TAPS, x += GENN_BLOCK_TAPS, w += GENN_BLOCK_TAPS) {
         int32_t sums[3] = {0, 0, 0};
@@ -184,7 +184,7 @@ GENN_INLINE void genn_block_normalize(int64_t *m, int32_t *e)
 }
 
 /* acc * 2^e + bias, rounded once, half to even; |acc| < 2^60, bias is not -0. */
-GENN_SHARED float genn_block_round(int64_t acc, int32_t e, float bias)
+GENN_SHARED GENN_LAYER float genn_block_round(int64_t acc, int32_t e, float bias)
 {
     const uint32_t ub = genn_block_bits(bias), tb = ub << 1 >> 24;
     int64_t b = (int32_t)((ub & 0x7fffffu) | (tb ? 0x800000u : 0u)), shifted;

@@ -66,7 +66,7 @@ GENN_INLINE void genn_tile_sums_f32(const struct genn_tile_f32 *tile, const floa
     GENN_TILE_PIXEL5(29, 5, 6, 7, 8, 9) GENN_TILE_PIXEL5(30, 10, 11, 12, 13, 14)                                       \
     GENN_TILE_PIXEL5(31, 15, 16, 17, 18, 19)
 #define GENN_TILE_FUNCTION(name, tap, all)                                                                             \
-    GENN_SHARED void name(const struct genn_tile_f32 *tile, const float *w, float *sums)                               \
+    GENN_SHARED GENN_LAYER void name(const struct genn_tile_f32 *tile, const float *w, float *sums)                    \
     {                                                                                                                  \
         const int32_t(*at)[GENN_TILE] = (const int32_t(*)[GENN_TILE])tile->at;                                         \
         int32_t count = tile->count, n;                                                                                \

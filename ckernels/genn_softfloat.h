@@ -163,7 +163,7 @@ GENN_INLINE int genn_soft_tap(uint32_t ux, uint32_t uw, int32_t *sum, int32_t *e
 #endif
 
 /* acc + w[0] * x[0] + w[stride] * x[1] + ..., each product and each sum rounded; acc is finite and not -0. */
-GENN_SHARED float genn_soft_dot(const float *x, const float *w, int32_t n, int32_t stride, float acc)
+GENN_SHARED GENN_LAYER float genn_soft_dot(const float *x, const float *w, int32_t n, int32_t stride, float acc)
 {
     const float *end = x + n;
     int32_t m, e;

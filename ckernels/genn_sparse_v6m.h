@@ -104,7 +104,8 @@ GENN_INLINE const uint32_t *genn_sparse_walk_s16(const int16_t *x, const uint32_
     "add %[d], r4\n"
 #define GENN_SPARSE_PLACE4(shift) "lsls r4, r2, #" #shift "\nlsrs r4, #22\n"
 
-GENN_SHARED const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
+GENN_SHARED GENN_LAYER
+const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
 {
     register const uint32_t *end __asm__("r12") = w + groups * 2;
     register int32_t a __asm__("r8") = sums[0], b __asm__("r9") = sums[1];
@@ -138,7 +139,8 @@ GENN_SHARED const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t 
     "muls r5, r4\n"                                                                                                    \
     "add %[b], r5\n"
 
-GENN_SHARED const uint32_t *genn_sparse_tile_s16(const int16_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
+GENN_SHARED GENN_LAYER
+const uint32_t *genn_sparse_tile_s16(const int16_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
 {
     register const uint32_t *end __asm__("r12") = w + groups * 3;
     register int32_t a __asm__("r8") = sums[0], b __asm__("r9") = sums[1];

@@ -103,7 +103,8 @@ GENN_INLINE const uint32_t *genn_sparse_walk_s16(const int16_t *x, const uint32_
     "smlat" half " %[c], r5, " value ", %[c]\n"                                                                        \
     "smlat" half " %[d], r4, " value ", %[d]\n"
 
-GENN_SHARED const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
+GENN_SHARED GENN_LAYER
+const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
 {
     const uint32_t *end = w + groups * 2;
     int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
@@ -126,7 +127,8 @@ GENN_SHARED const uint32_t *genn_sparse_tile_s8(const int8_t *x, const uint32_t 
 }
 
 /* Two pixels an entry: place 1, word 1 or 2, 2 SMLAxy; 24 cycles a group, 3 a MAC. */
-GENN_SHARED const uint32_t *genn_sparse_tile_s16(const int16_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
+GENN_SHARED GENN_LAYER
+const uint32_t *genn_sparse_tile_s16(const int16_t *x, const uint32_t *w, int32_t groups, int32_t *sums)
 {
     const uint32_t *end = w + groups * 3;
     int32_t a = sums[0], b = sums[1];
@@ -205,7 +207,8 @@ GENN_INLINE const uint32_t *genn_sparse_walk_f32(const float *x, const uint32_t 
 #define GENN_SPARSE_TILE_F32
 
 /* Two pixels an entry: place 1, VLDM 3, 2 VMUL, 2 VADD; 46 cycles a group, 5.8 a MAC. */
-GENN_SHARED const uint32_t *genn_sparse_tile_f32(const float *x, const uint32_t *w, int32_t groups, float *sums)
+GENN_SHARED GENN_LAYER
+const uint32_t *genn_sparse_tile_f32(const float *x, const uint32_t *w, int32_t groups, float *sums)
 {
     const uint32_t *end = w + groups * 5;
     float a = sums[0], b = sums[1];
