@@ -43,7 +43,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
         (["convert", "models.py:", "-o", "out"], ["models.py:", "models.py:FUNCTION"]),
         (["convert", "models.py:smal", "-o", "out"], ["smal", "did you mean small?"]),
         (["convert", "mnist-mpl", "-o", "out"], ["mnist-mpl", "did you mean mnist-mlp?"]),
-        (["convert", "", "-o", "out"], ["mnist-mlp"]),
+        (["convert", "", "-o", "out"], ["genn models"]),
         (
             ["convert", "models.py:small", "-o", "out", "--weights", "no.safetensors"],
             ["no.safetensors", "No such file"],
@@ -268,12 +268,19 @@ def test_hostile_names_of_layers(tmp_path: Path, need_tool: Callable[[str], str]
 
 
 @pytest.mark.parametrize("name", ["class", "for", "a\nb", '"quoted"', "\x00", "back\\", "\ud800"])
-def test_names_that_torch_cannot_handle(name: str, tmp_path: Path) -> None:
+def test_names_that_are_no_identifiers(name: str, tmp_path: Path) -> None:
+    """A module may be called anything: what is printed can be printed, and the C has names of its own."""
     source = tmp_path / "net.py"
     text = (workshop() / "models.py").read_text()
     source.write_text(text + f"\n\ndef make():\n    return Named([{name!a}]), torch.zeros(1, 4)\n")
     result = genn("convert", f"{source}:make", "-o", tmp_path / "out")
-    result.sentence(3, "torch.export", "rename")
+    assert result.code == 0, result.err
+    assert all(line.isprintable() for line in result.out.splitlines())
+    sources = [str(p) for p in (tmp_path / "out").glob("*.c")]
+    built = subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", *sources, "-o",
+                            str(tmp_path / "a.out")], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert subprocess.run([tmp_path / "a.out"], stdout=subprocess.DEVNULL).returncode == 0
 
 
 @pytest.mark.parametrize(

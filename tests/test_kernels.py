@@ -94,7 +94,8 @@ def taken(scheme: str, limit: int | None = None) -> tuple[list[Model], list[dict
         for i, s in enumerate(layers(kernel.op)):
             for isa in kernel.isas[:1]:
                 made = s.model(scheme, f"k{len(models)}", target=TARGETS[isa], kernel=kernel.name,
-                               optimize=OPTIMIZE[i % len(OPTIMIZE)])
+                               optimize=OPTIMIZE[i % len(OPTIMIZE)],
+                               **({"float_mode": "block"} if "block" in kernel.name else {}))
                 if any(layer.kernel == kernel.name for layer in made.project.layers):
                     models.append(made)
                     made.samples = s.inputs
