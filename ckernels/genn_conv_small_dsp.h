@@ -182,21 +182,31 @@ GENN_KERNEL void genn_conv_small_s8(const struct genn_conv_small_s8 *p, const in
                                     const int8_t *GENN_RESTRICT w, const int32_t *GENN_RESTRICT c, int16_t *GENN_RESTRICT ws,
                                     int8_t *GENN_RESTRICT y)
 {
-    const int32_t height = p->out_h * p->pool_h, width = p->out_w * p->pool_w;
+    const int32_t width = p->out_w * p->pool_w, pooled = p->pool_h * p->pool_w > 1;
     int8_t *pair = (int8_t *)(ws + (p->stride_w + p->k_w) * p->k_h * p->in_c);
 
-    for (int32_t oy = 0; oy < height; oy++)
-        for (int32_t ox = 0; ox < width; ox += 2) {
-            const int direct = p->pool_h * p->pool_w == 1 && ox + 2 <= width;
-            genn_conv_small_columns_s8(p, x, oy * p->stride_h - p->pad_h, ox * p->stride_w - p->pad_w, ws);
-            genn_conv_small_pixels_s8(p, ws, w, c, direct ? y + (oy * width + ox) * p->out_c : pair);
-            for (int32_t i = 0; !direct && i < 2 && ox + i < width; i++) {
-                const int first = oy % p->pool_h == 0 && (ox + i) % p->pool_w == 0;
-                int8_t *to = y + (oy / p->pool_h * p->out_w + (ox + i) / p->pool_w) * p->out_c;
-                for (int32_t o = 0; o < p->out_c; o++) {
-                    if (first || pair[i * p->out_c + o] > to[o])
-                        to[o] = pair[i * p->out_c + o];
-                    GENN_NO_LIBCALL;
+    for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c)
+        for (int32_t i = 0; i < p->pool_h; i++) {
+            int8_t *to = y;
+            int32_t column = 0; /* of the pool's window */
+            for (int32_t ox = 0; ox < width; ox += 2) {
+                const int direct = !pooled && ox + 2 <= width;
+                genn_conv_small_columns_s8(p, x, (oy * p->pool_h + i) * p->stride_h - p->pad_h, ox * p->stride_w - p->pad_w,
+                                           ws);
+                genn_conv_small_pixels_s8(p, ws, w, c, direct ? to : pair);
+                if (direct)
+                    to += 2 * p->out_c;
+                for (int32_t k = 0; !direct && k < 2 && ox + k < width; k++) {
+                    for (int32_t o = 0; o < p->out_c; o++) {
+                        const int8_t v = pair[k * p->out_c + o];
+                        if (i + column == 0 || v > to[o])
+                            to[o] = v;
+                        GENN_NO_LIBCALL;
+                    }
+                    if (++column == p->pool_w) {
+                        column = 0;
+                        to += p->out_c;
+                    }
                 }
             }
         }

@@ -179,6 +179,7 @@ GENN_INLINE void genn_linear_pairs_s8(const struct genn_linear_dsp_s8 *p, const 
         sum[i] = p->center;
         acc[2 * i] = (uint32_t)c[3 * i];
         acc[2 * i + 1] = (uint32_t)c[3 * i + 1];
+        GENN_NO_LIBCALL;
     }
 #if defined(GENN_FLASH)
     genn_linear_pair_s8(x, w, p->in, acc);
