@@ -81,7 +81,7 @@ SOURCES = {
         Source(
             "keywords",
             "spoken keywords, Arabic Speech Commands",
-            "https://doi.org/10.5281/zenodo.4662481",
+            "the Arabic Speech Commands data set of Ghandoura et al. (2021)",
             (),
             "CC BY 4.0",
             340,
