@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from genn.names import comment
-from tests.workshop import environment, genn, genn_argv, genn_process, project, spec, workshop
+from tests.workshop import compiles_and_passes, environment, genn, genn_argv, genn_process, project, spec, workshop
 
 SCHEMES = ("float32", "int16", "int8")
 
@@ -258,11 +258,7 @@ def test_hostile_names_of_layers(tmp_path: Path, need_tool: Callable[[str], str]
         assert told.code == 0, told.err
         assert [word for word in shown if word not in told.out] == []
         assert all(line.isprintable() for line in told.out.splitlines())
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
-    sources = [str(p) for p in out.glob("*.c")]
-    built = subprocess.run(["cc", *flags, *sources, "-o", str(tmp_path / "a.out")], capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    assert subprocess.run([tmp_path / "a.out"]).returncode == 0
+    compiles_and_passes(out, tmp_path)
     again = genn("convert", f"{source}:hostile", "-o", out, *given)
     assert again.code == 0, again.err
 
@@ -276,11 +272,7 @@ def test_names_that_are_no_identifiers(name: str, tmp_path: Path) -> None:
     result = genn("convert", f"{source}:make", "-o", tmp_path / "out")
     assert result.code == 0, result.err
     assert all(line.isprintable() for line in result.out.splitlines())
-    sources = [str(p) for p in (tmp_path / "out").glob("*.c")]
-    built = subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", *sources, "-o",
-                            str(tmp_path / "a.out")], capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    assert subprocess.run([tmp_path / "a.out"], stdout=subprocess.DEVNULL).returncode == 0
+    compiles_and_passes(tmp_path / "out", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -236,3 +236,12 @@ def project(name: str = "small", scheme: str = "int8", data: str = "x.npy") -> P
     done = genn("convert", model, "-o", out, "--scheme", scheme, *calibrate)
     assert done.code == 0, done.err
     return out
+
+
+def compiles_and_passes(out: Path, tmp_path: Path) -> None:
+    """The C of ``out`` builds without a word and passes its own test vectors."""
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+    program, sources = tmp_path / "a.out", map(str, out.glob("*.c"))
+    built = subprocess.run(["cc", *flags, *sources, "-o", str(program)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert subprocess.run([program], stdout=subprocess.DEVNULL).returncode == 0
