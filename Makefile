@@ -23,19 +23,18 @@ SOURCES := pyproject.toml setup.py requirements.lock $(wildcard emu/*.pyx emu/*.
 .PHONY: demo test bench lint clean packages-demo packages-test
 
 demo: packages-demo $(VENV)/.installed
-	@for model in mnist-mlp mnist-cnn; do \
+	@for model in mnist-mlp mnist-cnn; do for target in cortex-m0plus nucleo-f411re; do \
 	  set -e; \
-	  echo; echo "== $$model: PyTorch to C"; \
-	  $(GENN) convert $$model -o demo-out/$$model --scheme int8; \
+	  out=demo-out/$$model-$$target; \
+	  echo; echo "== $$model: PyTorch to C for $$target"; \
+	  $(GENN) convert $$model -o $$out --scheme int8 -t $$target; \
 	  echo; echo "== $$model: PyTorch, NumPy reference and C on this machine"; \
-	  $(GENN) verify demo-out/$$model; \
-	  for target in cortex-m0plus nucleo-f411re; do \
-	    echo; echo "== $$model: Thumb firmware on $$target"; \
-	    $(GENN) emulate demo-out/$$model -t $$target; \
-	  done; \
-	  echo; echo "== $$model: flash and RAM on nucleo-f411re"; \
-	  $(GENN) footprint demo-out/$$model -t nucleo-f411re; \
-	done
+	  $(GENN) verify $$out; \
+	  echo; echo "== $$model: Thumb firmware on $$target"; \
+	  $(GENN) emulate $$out; \
+	  echo; echo "== $$model: flash and RAM on $$target"; \
+	  $(GENN) footprint $$out; \
+	done; done
 
 test: packages-test lint
 	@$(PY) -m pytest -q -n $(JOBS)

@@ -247,13 +247,13 @@ class Model:
 
         return verify(self._place(), self.samples if data is None else data, labels=labels, model=self, **options)
 
-    def emulate(self, target: str | Target = "cortex-m0plus", inputs: Any = None, **options: Any) -> Report:
+    def emulate(self, target: str | Target | None = None, inputs: Any = None, **options: Any) -> Report:
         """The same C as Thumb firmware in the emulator: see ``genn.emulate.emulate_project``."""
         from genn.runs import emulate_report
 
         return emulate_report(self._place(), target, inputs, **options)
 
-    def footprint(self, target: str | Target = "nucleo-f411re", by: str = "layer", **options: Any) -> Report:
+    def footprint(self, target: str | Target | None = None, by: str = "layer", **options: Any) -> Report:
         """Flash and RAM of the firmware, to the byte: see ``genn.footprint``."""
         from genn.runs import footprint_report
 

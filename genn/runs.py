@@ -18,7 +18,7 @@ from genn import data
 from genn.errors import UsageError
 from genn.progress import steps
 from genn.report import Report, Table
-from genn.target import Target, load_target
+from genn.target import Target, list_targets, load_target, target_for
 
 if TYPE_CHECKING:
     from genn.api import Model
@@ -121,14 +121,10 @@ def convert_model(
             front_end=frontend,
         )
     if known:
-        made.manifest["options"]["suite"] = spec  # so that verify finds the module and its samples
+        made.manifest.get("options", {})["suite"] = spec  # so that verify finds the module and its samples
     if frontend:
-        made.manifest["options"]["frontend"] = frontend.facts(suite.waves(spec)[0])
+        made.manifest.get("options", {})["frontend"] = frontend.facts(suite.waves(spec)[0])
     return made
-
-
-def _target(target: str | Target) -> Target:
-    return load_target(target) if isinstance(target, str) else target
 
 
 def _stored_inputs(folder: Path, inputs: Any, samples: int | None) -> list[np.ndarray]:
@@ -189,8 +185,9 @@ def emulate_report(
             raise UsageError("it does not lie in the folder that genn convert wrote", str(path), fix)
         folder = found
         target = target or elf.resolve().parent.name  # build/TARGET/NAME.elf
-    board, parameters = _target(target or "cortex-m0plus"), _parameters(settings)
-    title = str(read_raw(folder)["name"])
+    manifest = read_raw(folder)
+    board, parameters = target_for(target, manifest.get("options", {}), "cortex-m0plus"), _parameters(settings)
+    title = str(manifest["name"])
     stored = _stored_inputs(folder, inputs, samples)
     if elf is None:
         with steps("compiling the firmware"):
@@ -256,7 +253,7 @@ def emulate_report(
         f"stack: {run.stack_bytes:,} B used at most",
     ]
     lines += extra.flash_lines(run) + extra.energy_lines(run, board)
-    lines += [f"note: {note}" for note in run.notes]
+    lines += [f"note: {note}" for note in (*run.notes, *_other_core(manifest.get("options", {}), board))]
     tables = [Table(f"{title} on {board.name}", columns, rows, total)]
     functions = extra.function_table(run)
     if functions:
@@ -265,7 +262,18 @@ def emulate_report(
     return Report("emulate", run.to_json(), tables, lines, result=run)
 
 
-def _weigh(path: Path, target: str | Target, opt: str | None) -> Any:
+def _other_core(options: dict[str, Any], board: Target) -> list[str]:
+    """A sentence where the kernels were chosen for another instruction set than the one they run on."""
+    from genn.kernels.base import ISA
+
+    meant = options.get("target")
+    if meant not in list_targets() or ISA[load_target(meant).core] == ISA[board.core]:
+        return []
+    return [f"the kernels were chosen for {meant}; on {board.name} their portable C runs. "
+            f"genn convert -t {board.name} chooses for it"]
+
+
+def _weigh(path: Path, target: str | Target | None, opt: str | None) -> Any:
     """The Footprint of a folder (its firmware built) or of an ELF, with the manifest of the folder it lies in."""
     from genn.build import build_firmware
     from genn.emulate import project_of
@@ -273,9 +281,10 @@ def _weigh(path: Path, target: str | Target, opt: str | None) -> Any:
     from genn.manifest import read_raw
 
     if path.is_dir():
+        manifest = read_raw(path)
         with steps("compiling the firmware"):
-            elf = build_firmware(path, _target(target), opt=opt)
-        return footprint(elf, read_raw(path))
+            elf = build_firmware(path, target_for(target, manifest.get("options", {}), "nucleo-f411re"), opt=opt)
+        return footprint(elf, manifest)
     if not path.exists():
         raise UsageError(
             "there is no such file or folder", str(path), "give a folder that genn convert wrote, or an ELF"
@@ -286,7 +295,7 @@ def _weigh(path: Path, target: str | Target, opt: str | None) -> Any:
 
 def footprint_report(
     path: str | Path,
-    target: str | Target = "nucleo-f411re",
+    target: str | Target | None = None,
     *,
     by: str = "layer",
     old: Path | None = None,
@@ -357,7 +366,7 @@ def verify_report(
     data_file: str | None = None,
     *,
     on: Sequence[str] = ("host",),
-    target: str | Target = "cortex-m0plus",
+    target: str | Target | None = None,
     layers: bool = False,
     samples: int | None = None,
     jobs: int | None = None,
@@ -370,7 +379,7 @@ def verify_report(
     from genn.verify import verify
 
     manifest = read_manifest(directory)
-    board = _target(target)
+    board = target_for(target, manifest.raw.get("options", {}), "cortex-m0plus")
     if weights is not None and spec is None:
         raise UsageError("--weights goes with --model, which is not given", fix="name the model that they belong to")
     options = manifest.raw.get("options", {})

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -209,6 +209,12 @@ def load_target(name_or_path: str | Path | Target) -> Target:
         where = f"{path}: field {field.rstrip('`').lstrip('.')}" if field else str(path)
         raise UsageError(what, where) from None
     return _checked(parsed, path)
+
+
+def target_for(asked: str | Target | None, options: dict[str, Any], default: str) -> Target:
+    """The target asked for; else the one of genn's that a network was converted for (``options`` of its manifest)."""
+    meant = options.get("target")
+    return load_target(asked or (meant if meant in list_targets() else default))
 
 
 def _checked(raw: _TargetFile, path: Path) -> Target:

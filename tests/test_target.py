@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner
 
+from genn.cli import cli
 from genn.errors import UsageError
-from genn.target import CORES, list_targets, load_target, parse_size
+from genn.target import CORES, list_targets, load_target, parse_size, target_for
+from tests.harness import subject
 
 GOOD = """
 description = "a board"
@@ -184,3 +188,22 @@ def test_sizes(text: str | int, size: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError):
         parse_size(text)
+
+
+def test_the_target_of_convert_is_the_one_that_runs() -> None:
+    options = {"target": "nucleo-f411re"}
+    assert target_for(None, options, "cortex-m0plus").name == "nucleo-f411re"
+    assert target_for("rp2040", options, "cortex-m0plus").name == "rp2040"
+    for unknown in ({}, {"target": None}, {"target": "../x.toml"}, {"target": ["a"]}):
+        assert target_for(None, unknown, "cortex-m0plus").name == "cortex-m0plus"
+
+
+def test_kernels_of_another_core_are_said(need_tool, tmp_path: Path) -> None:
+    need_tool("arm-none-eabi-gcc")
+    folder = tmp_path / "out"
+    model = subject(torch.nn.Linear(8, 4), [(1, 8)]).model("int8", "net", target="generic-m4")
+    model.save(folder)
+    runs = [CliRunner().invoke(cli, ["emulate", str(folder), *more]) for more in ([], ["-t", "cortex-m0plus"])]
+    assert [run.exit_code for run in runs] == [0, 0]
+    assert "net on generic-m4" in runs[0].stdout and "portable C" not in runs[0].stdout
+    assert "net on cortex-m0plus" in runs[1].stdout and "chosen for generic-m4" in runs[1].stdout

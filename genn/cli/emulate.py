@@ -17,7 +17,7 @@ Examples:
 
 @cli.command(epilog=EMULATE_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
-@target_option(None, "  Default cortex-m0plus, or the one that the ELF was built for.")
+@target_option("cortex-m0plus", "  Of an ELF the one it was built for.")
 @click.option("--input", "input_file", metavar="X.npz", help="Real inputs; default is the first test vector.")
 @click.option("--samples", type=click.IntRange(1), help="Run the first N samples of --input.")
 @click.option("--timing", metavar="NAME", help="Instruction timing; default is the target's.")

@@ -28,7 +28,7 @@ Examples:
 @csv_option
 def footprint(
     path: Path,
-    target: str,
+    target: str | None,
     by: str,
     old: Path | None,
     budget: str | None,

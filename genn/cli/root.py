@@ -56,8 +56,9 @@ def csv_option(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
-    text = f"Board or chip: a name from genn targets or a TOML file{f'; default {default}' if default else ''}.{more}"
-    return click.option("-t", "--target", default=default, metavar="TARGET", help=text)
+    usual = f"; default is the one of convert, else {default}" if default else ""
+    return click.option("-t", "--target", metavar="TARGET",
+                        help=f"Board or chip: a name from genn targets or a TOML file{usual}.{more}")
 
 
 def opt_option(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,7 +37,7 @@ def verify(
     weights: Path | None,
     data_file: str | None,
     on: str,
-    target: str,
+    target: str | None,
     layers: bool,
     samples: int | None,
     jobs: int | None,
