@@ -24,6 +24,7 @@ from torch import nn
 from genn import suite
 from genn.suite import mlperf_data
 from genn.suite.mlperf_data import Stored
+from genn.suite.packing import pack
 
 SAMPLES = 4  # synthetic test vectors, where real ones may not be passed on
 LAYERS = ("conv", "depthwise", "linear")
@@ -64,7 +65,7 @@ def main() -> None:
         entry, module = suite.entry(source.name), suite.build(source.name).eval()
         reference = read(args.models / source.int8_file)
         state = weights(module, entry.input_shape, read(args.models / source.float_file), reference)
-        (args.out / entry.weights).write_bytes(save(state))
+        (args.out / entry.weights).write_bytes(save(pack(state)))
         module.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in state.items()})
         made, worst = mlperf_inputs.synthesize(module, reference, source.data, entry.input_shape[1:], source.inputs,
                                                SAMPLES)

@@ -29,7 +29,7 @@ from genn import progress, suite
 from genn.atomic import atomic_write
 from genn.errors import GennError
 from genn.progress import steps
-from genn.suite.packing import pack_sparse
+from genn.suite.packing import pack
 
 MNIST_MOVES = {"shift": 1.5, "turn": 8.0, "zoom": 0.08}
 HAR = Recipe(epochs=12, decay=0.05, dropout=0.3, smoothing=0.1, average=0.005, extra={"noise": 0.05})
@@ -103,13 +103,13 @@ def train_model(name: str, recipe: Recipe, data: Data) -> tuple[State, dict[str,
     return state, facts
 
 
-def packed_weights(state: State, facts: dict[str, Any], sparse: bool = False) -> bytes:
+def packed_weights(state: State, facts: dict[str, Any]) -> bytes:
     """safetensors with fp16 values and, as one string of JSON, how they came about."""
     from safetensors.numpy import save
 
     # One key only: safetensors writes several in no fixed order, and the file would differ from run to run.
     half = {key: value.detach().numpy().astype(np.float16) for key, value in state.items()}
-    return save(pack_sparse(half) if sparse else half, {"training": json.dumps(facts, sort_keys=True)})
+    return save(pack(half), {"training": json.dumps(facts, sort_keys=True)})
 
 
 @click.command(context_settings={"show_default": True}, help=__doc__.split("\n")[0])
@@ -127,7 +127,7 @@ def main(name: str, data: Path, out: Path, epochs: int | None, threads: int, jso
         recipe = replace(recipe, epochs=epochs)
     path = out / suite.entry(name).weights
     state, facts = train_model(name, recipe, load_data(name, recipe, data))
-    atomic_write(path, packed_weights(state, facts, name.endswith(SPARSE)))
+    atomic_write(path, packed_weights(state, facts))
     facts |= {"bytes": path.stat().st_size}
     line = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items() if key != "recipe")
     click.echo(f"{path.name}: {line}", err=json_to is not None)

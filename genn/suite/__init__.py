@@ -18,7 +18,7 @@ from genn.errors import GennError, ToolchainError, UsageError
 from genn.suite.catalog import DATA, KWS, MNIST, NETWORKS, Dataset, Entry
 from genn.suite.mlperf_catalog import MLPERF
 from genn.suite.mlperf_data import Stored
-from genn.suite.packing import random_weights, unpack_sparse
+from genn.suite.packing import random_weights, unpack
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +70,7 @@ def build(name: str) -> torch.nn.Module:
 def weights(name: str) -> dict[str, Floats]:
     """The weights as float32, by parameter name.  Trained ones need safetensors but not PyTorch.
 
-    A sparse model's file has, for each weight tensor K, ``K.mask`` (one bit a weight, the first in the highest bit) and
-    ``K.values`` (the weights that are not zero, in order).
+    ``genn.suite.packing`` says how a file holds them.
     """
     known = entry(name)
     if not known.weights:
@@ -80,9 +79,7 @@ def weights(name: str) -> dict[str, Floats]:
         from safetensors.numpy import load as parse
     except ImportError as error:
         raise ToolchainError("safetensors is not installed", fix="install genn-mcu[torch]") from error
-    stored = parse(_read(known.weights))
-    if any(key.endswith(".mask") for key in stored):
-        stored = unpack_sparse(stored, _shapes(name))
+    stored = unpack(parse(_read(known.weights)))
     return {key: np.ascontiguousarray(value, np.float32) for key, value in sorted(stored.items())}
 
 
