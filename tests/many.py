@@ -15,6 +15,7 @@ from genn.api import Model
 from genn.project import write_project
 
 HEAD = 8  # bytes before the model's own arena
+GUARD = 64  # bytes after the largest arena, which stay as they are
 NOISE = 0xA5  # what the arena holds where no input lies: reading it would show
 
 
@@ -25,7 +26,7 @@ class Many:
         self.models = models
         self.scheme = models[0].graph.scheme
         self.arena = HEAD + max(m.project.plan.arena for m in models)
-        self.arena += -self.arena % 8
+        self.arena += GUARD - self.arena % 8
         files: dict[str, str | bytes] = {}
         for m in models:
             keep = (f"{m.name}.c", f"{m.name}.h", f"{m.name}_layers.h", f"{m.name}_weights.c")
