@@ -143,14 +143,14 @@ GENN_INLINE void genn_tile_find_f32(const struct genn_conv_tile_f32 *p, struct g
     tile->count = s;
 }
 
-/* One block of the outputs of one tile: (ox ..) of an output row, or, pooled, one part of the window of pixel ox. */
-GENN_INLINE void genn_tile_store_f32(const struct genn_conv_tile_f32 *p, const float *sums, int32_t ox, int first,
+/* One block of the outputs of one tile: its `pixels` first ones at y, or, pooled, one part of the window of pixel y. */
+GENN_INLINE void genn_tile_store_f32(const struct genn_conv_tile_f32 *p, const float *sums, int32_t pixels, int first,
                                      int32_t width, float *y)
 {
     if (p->pool_h * p->pool_w == 1) {
-        for (int32_t i = 0; i < GENN_TILE && ox + i < p->out_w; i++)
+        for (int32_t i = 0; i < GENN_TILE && i < pixels; i++)
             for (int32_t t = 0; t < width; t++)
-                y[(ox + i) * p->out_c + t] = genn_clamp_f32(sums[i * width + t], p->clamp, p->lo, p->hi);
+                y[i * p->out_c + t] = genn_clamp_f32(sums[i * width + t], p->clamp, p->lo, p->hi);
         return;
     }
     for (int32_t t = 0; t < width; t++) { /* the clamp is monotone: it may go first */
@@ -159,14 +159,14 @@ GENN_INLINE void genn_tile_store_f32(const struct genn_conv_tile_f32 *p, const f
         for (int32_t i = 1; i < GENN_TILE; i++)
             best = sums[i * width + t] > best ? sums[i * width + t] : best;
         best = genn_clamp_f32(best, p->clamp, p->lo, p->hi);
-        if (first || best > y[ox * p->out_c + t])
-            y[ox * p->out_c + t] = best;
+        if (first || best > y[t])
+            y[t] = best;
     }
 }
 
 /* Every output of one tile whose segments are found. */
 GENN_INLINE void genn_tile_outputs_f32(const struct genn_conv_tile_f32 *p, struct genn_tile_f32 *tile, const float *w,
-                                       const float *bias, int32_t ox, int first, float *y)
+                                       const float *bias, int32_t pixels, int first, float *y)
 {
     const float *x = tile->x;
     const int32_t ci = p->in_c / p->groups, co = p->out_c / p->groups, taps = p->k_h * p->k_w * ci;
@@ -176,34 +176,36 @@ GENN_INLINE void genn_tile_outputs_f32(const struct genn_conv_tile_f32 *p, struc
         int32_t o = 0;
         for (; o + p->block <= co; o += p->block, w += p->block * taps, bias += p->block, y += p->block) {
             genn_tile_block_f32(tile, w, bias, p->block, sums);
-            genn_tile_store_f32(p, sums, ox, first, p->block, y);
+            genn_tile_store_f32(p, sums, pixels, first, p->block, y);
         }
         if (co % p->block) {
             genn_tile_block_f32(tile, w, bias, co % p->block, sums);
-            genn_tile_store_f32(p, sums, ox, first, co % p->block, y);
+            genn_tile_store_f32(p, sums, pixels, first, co % p->block, y);
         }
         w += co % p->block * taps, bias += co % p->block, y += co % p->block;
     }
     tile->x = x;
 }
 
-/* One output row; y is the row. */
+/* `pixels` outputs from row oy on, at y: the windows of one pooled row, or the pixels of any number of rows. */
 GENN_INLINE void genn_conv_tile_row_f32(const struct genn_conv_tile_f32 *p, struct genn_tile_f32 *tile, int32_t zeros,
-                                        const float *w, const float *bias, int32_t oy, float *y)
+                                        const float *w, const float *bias, int32_t oy, int32_t pixels, float *y)
 {
     const int32_t area = p->pool_h * p->pool_w;
     int32_t iy[GENN_TILE], ix[GENN_TILE];
 
-    for (int32_t ox = 0; ox < p->out_w; ox += area == 1 ? GENN_TILE : 1)
+    for (int32_t ox = 0, step = area == 1 ? GENN_TILE : 1; ox < pixels; ox += step, y += step * p->out_c)
         for (int32_t first = 0; first < area; first += GENN_TILE) {
             for (int32_t i = 0; i < GENN_TILE; i++) {
                 const int32_t j = first + i < area ? first + i : area - 1;
-                const int32_t px = area > 1 ? ox * p->pool_w + j % p->pool_w : ox + i < p->out_w ? ox + i : p->out_w - 1;
-                iy[i] = (oy * p->pool_h + j / p->pool_w) * p->stride_h - p->pad_h;
+                const int32_t at = ox + i < pixels ? ox + i : pixels - 1;
+                const int32_t row = area > 1 ? oy * p->pool_h + j / p->pool_w : oy + at / p->out_w;
+                const int32_t px = area > 1 ? ox * p->pool_w + j % p->pool_w : at % p->out_w;
+                iy[i] = row * p->stride_h - p->pad_h;
                 ix[i] = px * p->stride_w - p->pad_w;
             }
             genn_tile_find_f32(p, tile, zeros, iy, ix);
-            genn_tile_outputs_f32(p, tile, w, bias, ox, first == 0, y);
+            genn_tile_outputs_f32(p, tile, w, bias, pixels - ox, first == 0, y);
         }
 }
 
@@ -212,6 +214,7 @@ GENN_INLINE void genn_conv_tile_f32(const struct genn_conv_tile_f32 *p, const fl
                                     const float *GENN_RESTRICT w, const float *GENN_RESTRICT bias, void *ws,
                                     float *GENN_RESTRICT y)
 {
+    const int32_t rows = p->pool_h * p->pool_w == 1 ? p->out_h : 1; /* not pooled, a tile may span rows */
     struct genn_tile_f32 tile;
     float *zeros = (float *)((int32_t(*)[GENN_TILE])ws + p->segments);
 
@@ -222,8 +225,8 @@ GENN_INLINE void genn_conv_tile_f32(const struct genn_conv_tile_f32 *p, const fl
     }
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c) {
         tile.x = x;
-        for (int32_t oy = 0; oy < p->out_h; oy++, y += p->out_w * p->out_c)
-            genn_conv_tile_row_f32(p, &tile, (int32_t)(zeros - x), w, bias, oy, y);
+        for (int32_t oy = 0; oy < p->out_h; oy += rows, y += rows * p->out_w * p->out_c)
+            genn_conv_tile_row_f32(p, &tile, (int32_t)(zeros - x), w, bias, oy, rows * p->out_w, y);
     }
 }
 
