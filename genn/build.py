@@ -156,11 +156,14 @@ def build_elf(
     opt: str = DEFAULT_OPT,
     debug: bool = True,
     warnings: Sequence[str] = WARNINGS,
+    libraries: Sequence[str] = (),
 ) -> Path:
     """Compile ``sources`` and the firmware with ``header`` as genn_net.h; link to ``elf``, the map beside it.
 
-    Sources may be of several networks, as long as ``header`` makes one of it.  ``warnings``: more flags; by default
-    those that our own code passes.  RegionOverflow if memory is short.
+    Sources may be of several networks, as long as ``header`` makes one of it; objects and archives among them (``.o``,
+    ``.a``) are linked as they are.  ``warnings``: more flags; by default those that our own code passes.
+    ``libraries``: the linker's last arguments, which what we write ourselves does without.
+    RegionOverflow if memory is short.
     """
     gcc = find_arm_gcc()
     firmware, script = firmware_dir(), linker_script(target)
@@ -169,7 +172,7 @@ def build_elf(
     includes = [Path(i).resolve() for i in includes]  # the compiler runs in a folder of its own
     headers = sorted(h for folder in (*includes, firmware) for h in Path(folder).glob("*.h"))
     read = [*sources, *fw_sources, *headers]
-    key = digest(gcc.version, gcc.argv, flags, header, script, [str(p.name) for p in read], *read)
+    key = digest(gcc.version, gcc.argv, flags, list(libraries), header, script, [str(p.name) for p in read], *read)
 
     def produce(folder: Path) -> None:
         (folder / "firmware").mkdir()
@@ -177,7 +180,8 @@ def build_elf(
         (folder / "link.ld").write_text(script, encoding="utf-8")
         maps = [(str(folder), "."), (str(firmware), "firmware"), *((str(i), ".") for i in includes)]
         prefixes = [f"-ffile-prefix-map={a}={b}" for a, b in maps]
-        jobs = [(Path(s), f"{Path(s).stem}.o") for s in sources]
+        ready = [str(Path(s).resolve()) for s in sources if Path(s).suffix in (".o", ".a")]
+        jobs = [(Path(s), f"{Path(s).stem}.o") for s in sources if Path(s).suffix not in (".o", ".a")]
         jobs += [(s, f"firmware/{s.stem}.o") for s in fw_sources]
 
         def one(job: tuple[Path, str]) -> None:
@@ -189,7 +193,7 @@ def build_elf(
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             list(pool.map(one, jobs))
-        _link(gcc, [obj for _, obj in jobs], folder, target, scheme)
+        _link(gcc, [*(obj for _, obj in jobs), *ready, *libraries], folder, target, scheme)
         shutil.rmtree(folder / "firmware")
         for path in folder.iterdir():
             if path.suffix not in (".elf", ".map"):

@@ -98,15 +98,24 @@ def bench_kernels(
 @bench.command("peers")
 @click.option("--cmsis-nn", type=click.Path(path_type=Path), metavar="PATH", help="A checkout of CMSIS-NN.")
 @click.option("--tinymaix", type=click.Path(path_type=Path), metavar="PATH", help="A checkout of TinyMaix.")
+@click.option("--onnx2c", type=click.Path(path_type=Path), metavar="PATH", help="A checkout of onnx2c, built.")
+@click.option("--tflm", type=click.Path(path_type=Path), metavar="PATH",
+              help="A checkout of TensorFlow Lite Micro, built for each core.")
 @click.option("--workloads", metavar="A,B", help="As for bench kernels, or models of the suite.")
+@click.option("--schemes", default="int8", show_default=True, metavar="A,B", help="Of float32, int8.")
 @click.option("--cores", default="m0plus,m4", show_default=True, metavar="A,B", help="Of m0plus, m4.")
+@click.option("--modes", default="time,balanced,flash", show_default=True, metavar="A,B", help="Ours, as convert's -O.")
 @json_option
 @csv_option
 def bench_peers(
     cmsis_nn: Path | None,
     tinymaix: Path | None,
+    onnx2c: Path | None,
+    tflm: Path | None,
     workloads: str | None,
+    schemes: str,
     cores: str,
+    modes: str,
     json_to: str | None,
     csv_to: str | None,
 ) -> None:
@@ -114,7 +123,8 @@ def bench_peers(
     from genn.bench import peers
 
     chosen = workloads.split(",") if workloads else peers.DEFAULT
-    emit(peers.bench(peers.found(cmsis_nn, tinymaix), chosen, cores.split(",")), json_to, csv_to)
+    found = peers.found(cmsis_nn, tinymaix, onnx2c, tflm)
+    emit(peers.bench(found, chosen, cores.split(","), schemes.split(","), modes.split(",")), json_to, csv_to)
 
 
 @bench.command("memory")

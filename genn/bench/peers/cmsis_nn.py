@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genn.bench.peers.common import Port, array, select
-from genn.bench.peers.network import Cannot, Network, Step
+from genn.bench.peers.network import KINDS, Cannot, Network, Step
 from genn.errors import UsageError
 
 if TYPE_CHECKING:
     from genn.api import Model
 
 FOLDERS = ("ConvolutionFunctions", "FullyConnectedFunctions", "PoolingFunctions", "BasicMathFunctions",
-           "NNSupportFunctions")
+           "SoftmaxFunctions", "NNSupportFunctions")
 FILES = ("*s8*.c", "arm_nntables.c", "arm_q7_to*.c")
 OTHERS = ("s4", "f16", "f32", "lstm", "svdf", "transpose_conv")  # what no network here needs
 
@@ -38,6 +38,8 @@ class CmsisNN:
     """The library in ``path``, a checkout."""
 
     name = "CMSIS-NN s8"
+    schemes: tuple[str, ...] = ("int8",)
+    differs = "it rounds a 31-bit multiplier's product, the reference a 15- to 31-bit one: a step a layer at most"
 
     def __init__(self, path: Path) -> None:
         if not (path / "Include" / "arm_nnfunctions.h").is_file():
@@ -46,7 +48,7 @@ class CmsisNN:
         found = [p for folder in FOLDERS for p in select(path / "Source" / folder, FILES)]
         self.sources = [p for p in found if not any(part in p.stem for part in OTHERS)]
 
-    def port(self, model: Model, net: Network, core: str) -> Port:
+    def port(self, model: Model, net: Network, core: str, folder: Path) -> Port:
         """One call a step, all activations and the scratch buffer in one arena."""
         scratch = max((_scratch(step) for step in net.steps), default=0)
         at = -(-net.bytes // 8) * 8
@@ -147,16 +149,31 @@ def _call(i: int, step: Step) -> list[str]:
         ]
     elif step.kind in ("max_pool", "avg_pool"):
         name = "arm_max_pool_s8" if step.kind == "max_pool" else "arm_avgpool_s8"
-        if any(step.pad) and step.kind == "avg_pool":
-            raise Cannot("average pooling with padding")
+        if step.kind == "avg_pool" and (any(step.pad) or not x.q.same(y.q)):
+            raise Cannot("average pooling with padding or to another scale")
         lines += [
             f"const cmsis_nn_dims filter = {_dims(1, kh, kw, 1)};",
             f"const cmsis_nn_pool_params p = {{{tile}, {clamp}}};",
             f"if ({name}(&ctx, &p, &in, {src}, &filter, &out, {dst})) return {i + 10};",
         ]
-    else:
+    elif step.kind == "softmax":
+        lines = _softmax(step, src, dst)
+    elif step.kind == "add":
         lines = _add(step, dst, i)
+    else:
+        raise Cannot(f"it has no {KINDS[step.kind]}")
     return lines
+
+
+def _softmax(step: Step, src: str, dst: str) -> list[str]:
+    """The library's rule: 5 integer bits of the input's distance from the row's largest; its output is in 1/256."""
+    x, y = step.inputs[0], step.output
+    if (float(y.q.scale), y.q.zero_point) != (1 / 256, -128):
+        raise Cannot("a softmax whose output is not in 1/256")
+    m, s = multiplier(min(float(x.q.scale) * (1 << 26), (1 << 31) - 1))
+    reach = (31 << 26) >> s
+    row = y.shape[3]
+    return [f"arm_softmax_s8({src}, {int(np.prod(y.shape)) // row}, {row}, {m}, {s}, -{reach}, {dst});"]
 
 
 def _add(step: Step, dst: str, i: int) -> list[str]:

@@ -1,7 +1,8 @@
-"""A quantized network as other libraries take it: plain layers with scales, nothing packed.
+"""A network as other libraries take it: plain layers, of int8 with their scales, nothing packed.
 
-A convolution with a fused pool becomes a convolution and a pool; views share their input's buffer.  What a library
-cannot take is refused with a reason, which the benchmark prints.
+A convolution with a fused pool becomes a convolution and a pool; views share their input's buffer; the average of a
+pool keeps its input's scale, because no library scales there.  What a library cannot take is refused with a reason,
+which the benchmark prints.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from genn import numerics
-from genn.ir import Graph, Node, QParams
+from genn.ir import NP_DTYPE, Graph, Node, QParams, Tensor
 from genn.ops import registry
 from genn.ops.base import in_tensor, quantized
 
 Image = tuple[int, int, int, int]
+KINDS = {"conv": "convolution", "depthwise": "depthwise convolution", "linear": "linear layer",
+         "max_pool": "max pooling", "avg_pool": "average pooling", "add": "addition", "softmax": "softmax",
+         "prelu": "PReLU", "sigmoid": "sigmoid"}
 
 
 class Cannot(Exception):
@@ -35,19 +39,35 @@ class Buffer:
 
 @dataclass
 class Value:
-    """An activation: its shape as (N, H, W, C), what its integers mean, and where they lie."""
+    """An activation: its shape as (N, H, W, C), what its integers mean, and where they lie.
+
+    stored: the shape it had before it was flattened, which a library that keeps channels first must know.
+    q: None in float32.
+    """
 
     shape: Image
     q: QParams
     buffer: Buffer
+    stored: Image = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if not any(self.stored):
+            self.stored = self.shape
+
+    @property
+    def flattened(self) -> bool:
+        """True where channels first would be another order: several channels of several pixels became one row."""
+        _, h, w, c = self.stored
+        return self.shape[3] != c and h * w > 1 and c > 1
 
 
 @dataclass
 class Step:
-    """One layer.  kind: conv, depthwise, linear, max_pool, avg_pool or add; pad is (top, bottom, left, right).
+    """One layer.  kind: a key of KINDS; pad is (top, bottom, left, right).
 
-    w: int8 weights (outputs, kh, kw, inputs of a group); b: bias without the zero point folded in; scale: the weights',
-    one per output.
+    w: weights (outputs, kh, kw, inputs of a group), int8 or float32; b: bias without the zero point folded in; scale:
+    the weights', one per output; lo and hi: the bounds of the output, in its own integers or in reals; slopes: PReLU's,
+    one or one a channel.
     """
 
     kind: str
@@ -57,11 +77,12 @@ class Step:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pad: Image = (0, 0, 0, 0)
-    lo: int = -128
-    hi: int = 127
+    lo: float = -128
+    hi: float = 127
     w: Any = None
     b: Any = None
     scale: Any = None
+    slopes: Any = None
 
 
 @dataclass
@@ -75,23 +96,24 @@ class Network:
 
 
 def network(graph: Graph) -> Network:
-    """The plain layers of an int8 graph; Cannot names the operator that has no counterpart."""
-    if graph.scheme != "int8" or len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise Cannot("only int8 networks with one input and one output are compared")
+    """The plain layers of an int8 or float32 graph; Cannot names the operator that has no counterpart."""
+    if graph.scheme == "int16" or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise Cannot("only int8 and float32 networks with one input and one output are compared")
     buffers: list[Buffer] = []
     steps: list[Step] = []
 
-    def new(shape: tuple[int, ...], q: QParams) -> Value:
-        buffers.append(Buffer(int(np.prod(shape)), len(steps), len(steps)))
-        return Value(_image(shape), q, buffers[-1])
+    def new(shape: tuple[int, ...], tensor: Tensor) -> Value:
+        size = int(np.prod(shape)) * NP_DTYPE[graph.scheme].itemsize
+        buffers.append(Buffer(size, len(steps), len(steps)))
+        return Value(_image(shape), _q(tensor), buffers[-1])
 
     first = graph.inputs[0]
-    values = {first: new(graph[first].shape, quantized(graph[first]))}
+    values = {first: new(graph[first].shape, graph[first])}
     for node in graph.nodes:
         xs = [values[i] for i in node.inputs if graph[i].const is None]
         y = graph[node.outputs[0]]
         if registry[node.op].view:
-            values[y.name] = Value(_image(y.shape), xs[0].q, xs[0].buffer)
+            values[y.name] = Value(_image(y.shape), xs[0].q, xs[0].buffer, xs[0].stored)
             continue
         step = _step(node, graph, xs)
         pool = getattr(node.attrs, "pool", (1, 1))
@@ -99,15 +121,21 @@ def network(graph: Graph) -> Network:
         for x in xs:
             x.buffer.last = len(steps)
         if tuple(pool) != (1, 1):
-            step.output = new((n, *_unpooled(step), c), quantized(y))
+            step.output = new((n, *_unpooled(step), c), y)
             steps.append(step)
             step.output.buffer.last = len(steps)
-            step = Step("max_pool", [step.output], step.output, tuple(pool), tuple(pool))
-        step.output = values[y.name] = new((n, h, w, c), quantized(y))
+            step = Step("max_pool", [step.output], step.output, tuple(pool), tuple(pool), lo=step.lo, hi=step.hi)
+        step.output = values[y.name] = new((n, h, w, c), y)
+        if step.kind == "avg_pool" and y.q is not None and y.name not in graph.outputs:
+            step.output.q, step.lo, step.hi = xs[0].q, xs[0].q.qmin, xs[0].q.qmax
         steps.append(step)
     output = values[graph.outputs[0]]
     output.buffer.last = len(steps)
     return Network(steps, values[first], output, _place(buffers))
+
+
+def _q(tensor: Tensor) -> Any:
+    return None if tensor.q is None else quantized(tensor)
 
 
 def _image(shape: tuple[int, ...]) -> Image:
@@ -129,12 +157,17 @@ def _step(node: Node, graph: Graph, xs: list[Value]) -> Step:
     a, y = node.attrs, graph[node.outputs[0]]
     step = Step("", xs, xs[0])
     lo, hi = getattr(a, "lo", -np.inf), getattr(a, "hi", np.inf)
-    step.lo, step.hi = numerics.clamp_bounds(quantized(y), lo, hi)
+    step.lo, step.hi = (lo, hi) if y.q is None else numerics.clamp_bounds(quantized(y), lo, hi)
     if node.op in ("conv2d", "linear"):
         w = in_tensor(node, graph, 1)
-        wq = node.quant["w"]
-        step.scale = node.quant["scale"]
-        step.b = node.quant["b"] + xs[0].q.zero_point * wq.sum(axis=1)
+        if y.q is None:
+            assert w.const is not None
+            wq, step.b = w.const.reshape(len(w.const), -1), in_tensor(node, graph, 2).const
+        else:
+            wq, step.scale = node.quant["w"], node.quant["scale"]
+            ours = quantized(in_tensor(node, graph))
+            plain = node.quant["b"] + ours.zero_point * wq.sum(axis=1)
+            step.b = np.floor(plain * (float(ours.scale) / float(xs[0].q.scale)) + 0.5).astype(np.int64)
         if node.op == "linear":
             step.kind, step.w = "linear", wq.reshape(len(wq), 1, 1, -1)
             return step
@@ -153,6 +186,8 @@ def _step(node: Node, graph: Graph, xs: list[Value]) -> Step:
     elif node.op == "adaptive_avg_pool2d" and h % a.out[0] == 0 and w_ % a.out[1] == 0:
         step.kind, step.kernel = "avg_pool", (h // a.out[0], w_ // a.out[1])
         step.stride = step.kernel
+    elif node.op in ("sigmoid", "prelu") or (node.op == "softmax" and a.axis == len(y.shape) - 1):
+        step.kind, step.slopes = node.op, node.quant.get("slopes")
     elif node.op == "add" and len(xs) == 2 and xs[0].shape == xs[1].shape:
         step.kind = "add"
     else:
