@@ -17,6 +17,7 @@ cdef enum:
     MOST_ROOM = 1 << 30
     MAX_BLOCK = 1024        # bytes, more than any translated block has
     NOWHERE = 0x100000000   # an address that code never has
+    IT_STATE = 0x0600FC00   # of XPSR
     SLICE = 1 << 22         # blocks between two looks at signals: a fraction of a second
     FINAL = 1 << 14         # instructions: with fewer left of the budget, each block is looked at
 
@@ -360,11 +361,20 @@ cdef bint on_bad_memory(uc_engine *uc, int kind, uint64_t address, int size, int
 cdef bint on_tlb_fill(uc_engine *uc, uint64_t address, int kind, uc_tlb_entry *result, void *user) noexcept nogil:
     """Pages without code lose the right to execute here, because Unicorn sends every store to a page that has it down its
     slow path.  Whether an access is allowed is decided later, by the memory's own rights.
+
+    Unicorn has brought the registers up to date for this call, and among them the state of an IT block that the access
+    stands in, which nobody would take back: code that is looked up by its address before the next IT would begin with a
+    condition.
     """
     cdef Memory *m = <Memory *>user
+    cdef uint32_t xpsr = 0
     result.paddr = address
     result.perms = UC_PROT_ALL
     if kind != UC_MEM_FETCH:
+        uc_reg_read(uc, UC_ARM_REG_XPSR, &xpsr)
+        if xpsr & IT_STATE:
+            xpsr &= ~<uint32_t>IT_STATE
+            uc_reg_write(uc, UC_ARM_REG_XPSR, &xpsr)
         while m.size:
             if address - m.base < m.size:
                 if m.perms == UC_PROT_READ | UC_PROT_WRITE:

@@ -41,7 +41,7 @@ cdef extern from "unicorn/unicorn.h" nogil:
     uc_err uc_ctl_tlb_mode(uc_engine *, int mode)
     uc_err uc_ctl_set_tcg_buffer_size(uc_engine *, uint32_t size)
     uc_err uc_mmio_map(uc_engine *, uint64_t address, size_t size, void *read, void *, void *write, void *)
-    int UC_ARM_REG_R0, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC
+    int UC_ARM_REG_R0, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_XPSR
     uc_err uc_open(int arch, int mode, uc_engine **out)
     uc_err uc_close(uc_engine *)
     uc_err uc_ctl_set_cpu_model(uc_engine *, int model)

@@ -11,6 +11,7 @@ import emu
 from emu import slow
 from emu.account import Counts, Ledger
 from emu.decode import Decoder
+from emu.live import LiveMachine
 from genn.bench import emulator
 
 from .bench import CRT, EXIT, build
@@ -114,3 +115,35 @@ def test_little_room_for_translations(core: str, monkeypatch: pytest.MonkeyPatch
     for _ in range(2):
         tight = machine.run(check=True)
         assert (tight.cycles, tight.instructions, tight.layers) == (usual.cycles, usual.instructions, usual.layers)
+
+
+FIRST_TOUCH = CRT + """
+  movs r4, #0
+  ldr r2, =0x20001000
+  movs r6, #32
+1:
+  cmp r6, #99
+  it ne
+  ldrne.w r1, [r2]  @ the first access to a page: Unicorn looks it up, and saves the state of the IT block
+  adr r0, 2f
+  adds r0, #1
+  movs r5, #0       @ now NE does not hold
+  bx r0             @ to code that is looked up by its address, and by that state
+  .align 2
+2:
+  adds r4, #1
+  add r2, r2, #1024
+  subs r6, #1
+  bne 1b
+  ldr r0, =0x20000010
+  str r4, [r0]
+""" + EXIT
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("machine", [emu.Machine, LiveMachine])
+def test_a_page_first_touched_within_an_it_block(machine, tmp_path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    made = machine(build(tmp_path, {"start.S": FIRST_TOUCH}, "cortex-m4"), "cortex-m4")
+    assert made.run().exit == 0
+    assert int.from_bytes(made.memory(0x20000010, 4), "little") == 32
