@@ -113,6 +113,14 @@ GENN_INLINE uint32_t genn_max4(uint32_t a, uint32_t b)
     return most;
 }
 
+/* The larger of each of two int16. */
+GENN_INLINE uint32_t genn_max2(uint32_t a, uint32_t b)
+{
+    uint32_t most;
+    __asm__("ssub16 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(most) : "r"(a), "r"(b) : "cc");
+    return most;
+}
+
 GENN_INLINE int32_t genn_ssat8(int32_t v)
 {
     int32_t clamped;
@@ -140,10 +148,16 @@ GENN_INLINE void genn_pair_add(int32_t pair, int32_t x, uint32_t *acc)
     acc[1] += (uint32_t)(genn_pair_low(pair) * x);
 }
 
-/* Takes row A's sum out of the raw one. */
+/* Row A's sum in the raw one. */
+GENN_INLINE int32_t genn_pair_high(const uint32_t *acc)
+{
+    return (int32_t)(acc[0] - acc[1]) >> 8;
+}
+
+/* Takes it out. */
 GENN_INLINE int32_t genn_pair_take(uint32_t *acc)
 {
-    const int32_t sum = (int32_t)(acc[0] - acc[1]) >> 8;
+    const int32_t sum = genn_pair_high(acc);
 
     acc[0] = acc[1];
     return sum;

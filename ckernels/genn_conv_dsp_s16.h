@@ -37,23 +37,36 @@ GENN_INLINE void genn_conv_copy_dsp_s16(const int16_t *GENN_RESTRICT x, int32_t 
     }
 }
 
-/* `columns` columns from ix on, of channels from c on; rows[ky] is the input row under kernel row ky, null outside. */
+GENN_INLINE void genn_conv_outside_dsp_s16(int16_t *t, int32_t columns, int32_t ci, int32_t step)
+{
+    for (; columns > 0; columns--, t += step)
+        for (int32_t k = 0; k < ci; k++) {
+            t[k] = 0;
+            GENN_NO_LIBCALL;
+        }
+}
+
+/* `columns` columns from ix on, of channels from c on, a kernel row at a time; rows[ky] is the input row under kernel row
+ * ky, null outside of the input. */
 GENN_INLINE void genn_conv_columns_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *const *rows, int32_t ix,
                                            int32_t c, int32_t columns, int16_t *t)
 {
-    const int32_t ci = p->in_c / p->groups;
+    const int32_t ci = p->in_c / p->groups, step = p->k_h * ci;
 
-    for (int32_t i = 0; i < columns; i++, ix++)
-        for (int32_t ky = 0; ky < p->k_h; ky++, t += ci) {
-            if (!p->padded || (rows[ky] && ix >= 0 && ix < p->in_w)) {
-                genn_conv_copy_dsp_s16(rows[ky] + ix * p->in_c + c, ci, t);
-                continue;
-            }
-            for (int32_t k = 0; k < ci; k++) {
-                t[k] = 0;
-                GENN_NO_LIBCALL;
-            }
-        }
+    for (int32_t ky = 0; ky < p->k_h; ky++, t += ci) {
+        const int none = p->padded && rows[ky] == 0;
+        const int32_t left = none ? columns : p->padded && ix < 0 ? -ix : 0;
+        const int32_t right = p->padded && !none && ix + columns > p->in_w ? ix + columns - p->in_w : 0;
+        const int16_t *x = rows[ky] + (ix + left) * p->in_c + c;
+        int16_t *to = t + left * step;
+
+        if (p->padded)
+            genn_conv_outside_dsp_s16(t, left, ci, step);
+        for (int32_t n = columns - left - right; n > 0; n--, x += p->in_c, to += step)
+            genn_conv_copy_dsp_s16(x, ci, to);
+        if (p->padded)
+            genn_conv_outside_dsp_s16(to, right, ci, step);
+    }
 }
 
 /* ---- one pixel -------------------------------------------------------------------------------------------------- */
@@ -63,29 +76,31 @@ GENN_INLINE int16_t genn_conv_finish_dsp_s16(const struct genn_conv_dsp_s16 *p, 
     return (int16_t)genn_clamp_s32((int32_t)acc >> p->shift, p->lo, p->hi);
 }
 
-/* `rows` rows (at most four) of one pixel: w holds their weights. */
-GENN_INLINE void genn_conv_rows_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *x, const int16_t *w, int32_t taps,
-                                        int32_t rows, const int32_t *bias, int16_t *y)
+/* `rows` rows (at most four) of `pixels` (1 or 2) pixels, `next` apart: w holds their weights. */
+GENN_INLINE void genn_conv_rows_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *x, int32_t next, int32_t pixels,
+                                        const int16_t *w, int32_t taps, int32_t rows, const int32_t *bias, int16_t *y)
 {
-    uint32_t acc[4];
+    uint32_t acc[8];
 
-    for (int32_t i = 0; i < rows; i++)
-        acc[i] = (uint32_t)bias[i];
-    for (int32_t steps = taps / 2; steps > 0; steps--, x += 2) {
+    for (int32_t i = 0; i < rows * pixels; i++)
+        acc[i] = (uint32_t)bias[i / pixels];
+#pragma GCC unroll 2
+    for (int32_t steps = taps / 2; steps > 0; steps--, x += 2)
+        for (int32_t i = 0; i < rows; i++, w += 2)
+            for (int32_t j = 0; j < pixels; j++) {
+                uint32_t *sum = acc + i * pixels + j;
 #if defined(GENN_DSP)
-        const uint32_t v = genn_load_word(x);
-        for (int32_t i = 0; i < rows; i++, w += 2)
-            acc[i] = genn_smlad(genn_load_word(w), v, acc[i]);
+                *sum = genn_smlad(genn_load_word(w), genn_load_word(x + j * next), *sum);
 #else
-        for (int32_t i = 0; i < rows; i++, w += 2)
-            acc[i] += (uint32_t)(w[0] * x[0]) + (uint32_t)(w[1] * x[1]);
+                *sum += (uint32_t)(w[0] * x[j * next]) + (uint32_t)(w[1] * x[j * next + 1]);
 #endif
-    }
-    for (int32_t i = 0; i < rows; i++) {
-        if (taps % 2)
-            acc[i] += (uint32_t)(w[i] * x[0]);
-        y[i] = genn_conv_finish_dsp_s16(p, acc[i]);
-    }
+            }
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t j = 0; j < pixels; j++) {
+            if (taps % 2)
+                acc[i * pixels + j] += (uint32_t)(w[i] * x[j * next]);
+            y[j * p->out_c + i] = genn_conv_finish_dsp_s16(p, acc[i * pixels + j]);
+        }
 }
 
 GENN_INLINE void genn_conv_pixel_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *x, const int16_t *w,
@@ -95,9 +110,9 @@ GENN_INLINE void genn_conv_pixel_dsp_s16(const struct genn_conv_dsp_s16 *p, cons
     int32_t o = 0;
 
     for (; o + 4 <= co; o += 4)
-        genn_conv_rows_dsp_s16(p, x, w + o * taps, taps, 4, bias + o, y + o);
+        genn_conv_rows_dsp_s16(p, x, 0, 1, w + o * taps, taps, 4, bias + o, y + o);
     if (o < co)
-        genn_conv_rows_dsp_s16(p, x, w + o * taps, taps, co % 4, bias + o, y + o);
+        genn_conv_rows_dsp_s16(p, x, 0, 1, w + o * taps, taps, co % 4, bias + o, y + o);
 }
 
 /* ---- two pixels: assembly for the compiler that folds the parameters into it -------------------------------------- */
@@ -258,8 +273,8 @@ GENN_INLINE void genn_conv_pixels_dsp_s16(const struct genn_conv_dsp_s16 *p, con
 
     if (done > 0)
         genn_conv_fours_dsp_s16(p, x, w, bias, pairs, y);
-    for (pairs *= 2; co % 4 && pairs > 0; pairs--, x += next, y += p->out_c)
-        genn_conv_rows_dsp_s16(p, x, w + done * taps, taps, co % 4, bias + done, y + done);
+    for (; co % 4 && pairs > 0; pairs--, x += 2 * next, y += 2 * p->out_c)
+        genn_conv_rows_dsp_s16(p, x, next, 2, w + done * taps, taps, co % 4, bias + done, y + done);
 #else
     for (pairs *= 2; pairs > 0; pairs--, x += next, y += p->out_c)
         genn_conv_pixel_dsp_s16(p, x, w, bias, y);
@@ -301,13 +316,23 @@ GENN_INLINE void genn_conv_row_dsp_s16(const struct genn_conv_dsp_s16 *p, const 
 /* Pools a row of pixels into y, which already holds the rows before it in the window unless it is the first. */
 GENN_INLINE void genn_conv_pool_row_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *line, int first, int16_t *y)
 {
-    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c, line += p->pool_w * p->out_c)
-        for (int32_t o = 0; o < p->out_c; o++) {
+    for (int32_t ox = 0; ox < p->out_w; ox++, y += p->out_c, line += p->pool_w * p->out_c) {
+        int32_t o = 0;
+#if defined(GENN_DSP)
+        for (; o + 2 <= p->out_c; o += 2) {
+            uint32_t best = genn_load_word(line + o);
+            for (int32_t i = 1; i < p->pool_w; i++)
+                best = genn_max2(best, genn_load_word(line + i * p->out_c + o));
+            genn_store_word(y + o, first ? best : genn_max2(best, genn_load_word(y + o)));
+        }
+#endif
+        for (; o < p->out_c; o++) {
             int16_t best = first ? line[o] : y[o];
             for (int32_t i = 0; i < p->pool_w; i++)
                 best = line[i * p->out_c + o] > best ? line[i * p->out_c + o] : best;
             y[o] = best;
         }
+    }
 }
 
 GENN_INLINE void genn_conv_dsp_s16(const struct genn_conv_dsp_s16 *p, const int16_t *GENN_RESTRICT x,

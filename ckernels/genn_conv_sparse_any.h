@@ -6,16 +6,25 @@
 #endif
 #define GENN_PARAMS const struct GENN_SPARSE_NAME(genn_conv_) *p
 
-/* The tile from output pixel ox of row oy on or, pooled, from number `first` on of that window. */
-GENN_INLINE void GENN_SPARSE_NAME(genn_sparse_find_)(GENN_PARAMS, int32_t oy, int32_t ox, int32_t first,
-                                                     struct genn_sparse_pixels *at)
+/* Whole windows (without a pool: pixels) of a tile; 1 where a window takes several tiles or does not divide one. */
+GENN_INLINE int32_t GENN_SPARSE_NAME(genn_sparse_windows_)(GENN_PARAMS)
 {
     const int32_t area = p->pool_h * p->pool_w;
 
+    return GENN_PIXELS % area == 0 ? GENN_PIXELS / area : 1;
+}
+
+/* The tile from output ox of row oy on or, where a window takes several tiles, from its pixel `first` on. */
+GENN_INLINE void GENN_SPARSE_NAME(genn_sparse_find_)(GENN_PARAMS, int32_t oy, int32_t ox, int32_t first,
+                                                     struct genn_sparse_pixels *at)
+{
+    const int32_t area = p->pool_h * p->pool_w, windows = GENN_SPARSE_NAME(genn_sparse_windows_)(p);
+
     for (int32_t i = 0; i < GENN_PIXELS; i++) {
-        const int32_t j = first + i < area ? first + i : area - 1, next = ox + i < p->out_w ? ox + i : p->out_w - 1;
+        const int32_t window = windows > 1 && ox + i / area >= p->out_w ? p->out_w - 1 : windows > 1 ? ox + i / area : ox;
+        const int32_t j = windows > 1 ? i % area : first + i < area ? first + i : area - 1;
         at->iy[i] = (oy * p->pool_h + j / p->pool_w) * p->stride_h - p->pad_h;
-        at->ix[i] = (area > 1 ? ox * p->pool_w + j % p->pool_w : next) * p->stride_w - p->pad_w;
+        at->ix[i] = (window * p->pool_w + j % p->pool_w) * p->stride_w - p->pad_w;
     }
 }
 
@@ -73,6 +82,7 @@ GENN_INLINE const uint32_t *GENN_SPARSE_NAME(genn_sparse_channel_)(GENN_PARAMS, 
                                                                    int32_t ox, int32_t o, GENN_TYPE *y)
 {
     const int32_t area = p->pool_h * p->pool_w, tiles = (area + GENN_PIXELS - 1) / GENN_PIXELS;
+    const int32_t windows = GENN_SPARSE_NAME(genn_sparse_windows_)(p);
     const int32_t size = p->k_h * p->k_w * (p->in_c / p->groups) * GENN_PIXELS;
     const uint32_t *next = w;
     GENN_SUM sums[GENN_PIXELS], best = 0;
@@ -82,11 +92,13 @@ GENN_INLINE const uint32_t *GENN_SPARSE_NAME(genn_sparse_channel_)(GENN_PARAMS, 
         for (int32_t i = 0; i < GENN_PIXELS; i++)
             sums[i] = bias[o];
         next = GENN_SPARSE_NAME(genn_sparse_tile_)(patches + t * size, w, count[o], sums);
-        if (area == 1) {
+        if (windows > 1) {
             GENN_UNROLL
-            for (int32_t i = 0; i < GENN_PIXELS; i++)
-                if (ox + i < p->out_w)
-                    y[(ox + i) * p->out_c + o] = (GENN_TYPE)GENN_FINISH(sums[i]);
+            for (int32_t i = 0; i < GENN_PIXELS; i++) {
+                best = i % area == 0 || sums[i] > best ? sums[i] : best;
+                if (i % area == area - 1 && ox + i / area < p->out_w)
+                    y[(ox + i / area) * p->out_c + o] = (GENN_TYPE)GENN_FINISH(best);
+            }
             return next;
         }
         GENN_UNROLL
@@ -104,7 +116,7 @@ GENN_INLINE void GENN_SPARSE_NAME(genn_conv_sparse_row_)(GENN_PARAMS, const GENN
 {
     const int32_t area = p->pool_h * p->pool_w, ci = p->in_c / p->groups, co = p->out_c / p->groups;
 
-    for (int32_t ox = 0; ox < p->out_w; ox += area == 1 ? GENN_PIXELS : 1) {
+    for (int32_t ox = 0; ox < p->out_w; ox += GENN_SPARSE_NAME(genn_sparse_windows_)(p)) {
         const uint32_t *row = w;
         for (int32_t g = 0; g < p->groups; g++) {
             for (int32_t first = 0; first < area; first += GENN_PIXELS) {

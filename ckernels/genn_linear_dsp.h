@@ -168,36 +168,44 @@ GENN_INLINE void genn_linear_columns_s8(const int8_t *x, const int8_t *w, int32_
             genn_pair_add(genn_pair_at(w, i), x[k], acc + 2 * i);
 }
 
+GENN_INLINE void genn_linear_chunk_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t pairs, uint32_t *acc)
+{
+    if (pairs == 4)
+        genn_linear_columns_s8(x, w, n, acc);
+    else
+        genn_linear_pair_s8(x, w, n, acc);
+}
+
+#if defined(GENN_FLASH)
+#define GENN_LINEAR_COLUMNS_S8(p) ((p)->in)
+#else
+#define GENN_LINEAR_COLUMNS_S8(p) ((p)->chunk)
+#endif
+
 /* `pairs` (4 or 1) pairs of rows for one input row; y and c stand at the first of them. */
 GENN_INLINE void genn_linear_pairs_s8(const struct genn_linear_dsp_s8 *p, const int8_t *x, const int8_t *w, int32_t pairs,
                                       const int32_t *c, int8_t *y)
 {
+    const int32_t chunk = GENN_LINEAR_COLUMNS_S8(p);
     uint32_t acc[8];
-    int32_t sum[4];
+    int32_t sum[4] = {0, 0, 0, 0}, k = 0; /* of row A in the chunks before the last */
 
     for (int32_t i = 0; i < pairs; i++) {
-        sum[i] = p->center;
         acc[2 * i] = (uint32_t)c[3 * i];
         acc[2 * i + 1] = (uint32_t)c[3 * i + 1];
         GENN_NO_LIBCALL;
     }
-#if defined(GENN_FLASH)
-    genn_linear_pair_s8(x, w, p->in, acc);
-    sum[0] += genn_pair_take(acc);
-#else
-    for (int32_t k = 0; k < p->in; k += p->chunk) {
-        const int32_t n = p->in - k < p->chunk ? p->in - k : p->chunk;
-        if (pairs == 4)
-            genn_linear_columns_s8(x + k, w + 8 * k, n, acc);
-        else
-            genn_linear_pair_s8(x + k, w + 2 * k, n, acc);
+    for (; p->in - k > chunk; k += chunk) {
+        genn_linear_chunk_s8(x + k, w + 2 * pairs * k, chunk, pairs, acc);
         for (int32_t i = 0; i < pairs; i++)
             sum[i] += genn_pair_take(acc + 2 * i);
     }
-#endif
+    genn_linear_chunk_s8(x + k, w + 2 * pairs * k, p->in - k, pairs, acc);
     for (int32_t i = 0; i < pairs; i++, y += 2, c += 3) {
-        y[0] = genn_finish_s8(sum[i], c[2] >> 16, p->shift, p->offset, p->lo, p->hi);
-        y[1] = genn_finish_s8((int32_t)acc[2 * i + 1], (int16_t)c[2], p->shift, p->offset, p->lo, p->hi);
+        const int32_t a = p->center + genn_pair_high(acc + 2 * i), b = (int32_t)acc[2 * i + 1];
+
+        y[0] = genn_finish_s8(p->in > chunk ? sum[i] + a : a, c[2] >> 16, p->shift, p->offset, p->lo, p->hi);
+        y[1] = genn_finish_s8(b, (int16_t)c[2], p->shift, p->offset, p->lo, p->hi);
     }
 }
 

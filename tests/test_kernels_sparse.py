@@ -73,6 +73,8 @@ def _subjects() -> list[Subject]:
         (nn.Sequential(_thin(nn.Conv2d(4, 5, 3), 0.2, 9), nn.ReLU(), nn.MaxPool2d(2)), (1, 4, 8, 9)),
         (nn.Sequential(_thin(nn.Conv2d(4, 5, 3, padding=1), 0.2, 10), nn.MaxPool2d(3)), (1, 4, 7, 9)),
         (nn.Sequential(_thin(nn.Conv1d(6, 8, 4), 0.2, 11), nn.MaxPool1d(5)), (1, 6, 13)),
+        (nn.Sequential(_thin(nn.Conv1d(6, 8, 4), 0.2, 15), nn.ReLU(), nn.MaxPool1d(2)), (1, 6, 13)),
+        (nn.Sequential(_thin(nn.Conv2d(4, 6, 3, padding=1, groups=2), 0.3, 16), nn.MaxPool2d((2, 1))), (1, 4, 6, 7)),
         (_thin(nn.Conv2d(300, 4, 1), 0.02, 12), (1, 300, 2, 3)),
         (_thin(nn.Conv2d(5, 5, 3, groups=5), 0.5, 13), (1, 5, 4, 5)),
     ]
@@ -115,6 +117,21 @@ def test_cost_of_a_nonzero(scheme, core, cycles, size):
     assert node.quant["sparse"]
     assert 4 * len(words) + 2 * len(counts) <= size * nonzeros
     assert model.emulate(core).data["cycles"] <= cycles * nonzeros
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16"])
+def test_a_pool_fills_its_tiles(scheme):
+    """A maximum of two neighbours shares its tile with the next one's: it costs hardly more than no pool."""
+
+    def pooled_and_not() -> list[Subject]:
+        torch.manual_seed(1)
+        layer = _thin(nn.Conv1d(16, 24, 5), 0.2, 1)
+        return [subject(m, [(1, 16, 20)]) for m in (layer, nn.Sequential(layer, nn.MaxPool1d(2)))]
+
+    models = [s.model(scheme, "net", target="generic-m4", sparse="always")
+              for s in once("kernels-sparse-pool", pooled_and_not)]
+    plain, pooled = (model.emulate("generic-m4").data["layers"] for model in models)
+    assert len(pooled) == 1 and pooled[0]["cycles"] < 1.1 * plain[0]["cycles"]
 
 
 def _both_ways(op: str, density: float, seed: int) -> Subject:
