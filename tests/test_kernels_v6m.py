@@ -79,6 +79,30 @@ def test_bytes_of_the_reference(scheme: str, tmp_path: Path, need_tool) -> None:
     assert many.differences(stored, emulate(many.folder, load_target(TARGET), [images]).outputs[0]) == []
 
 
+def _cut() -> list[harness.Subject]:
+    torch.manual_seed(7)
+    cases = [(_signs(LONGEST + 1, 13), (1, LONGEST + 1)), (_signs(3 * LONGEST, 8), (2, 3 * LONGEST)),
+             (_signs(1241, 9), (1, 1241)), (nn.Linear(64, 3), (1, 64))]
+    return [harness.subject(m, [s], f"{m} {s}", i) for i, (m, s) in enumerate(cases)]
+
+
+def test_rows_too_long_for_the_packed_sums_are_cut(tmp_path: Path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    subjects = harness.once("kernels-v6m-cut", _cut)
+    goals = ("time", "balanced")
+    models = [s.model("int8", f"c{i}", target=TARGET, optimize=goals[i % 2], kernel="linear-pieces-v6m")
+              for i, s in enumerate(subjects)]
+    assert {layer.kernel for m in models for layer in m.project.layers if layer.weights} == {"linear-pieces-v6m"}
+    assert [v6m.piece(m.graph.nodes[-1].quant["w"]) for m in models] == [260, 516, 416, 64]
+    stored = [ends(m.graph, s.stored(m)) for m, s in zip(models, subjects, strict=True)]
+    many = Many(models, tmp_path / "many")
+    images = many.images(stored)
+    assert many.differences(stored, load(many.folder).run([images], jobs=1).outputs["arena_out"]) == []
+    assert many.differences(stored, emulate(many.folder, load_target(TARGET), [images]).outputs[0]) == []
+    chosen = subjects[0].model("int8", "n", target=TARGET).project.layers
+    assert [layer.kernel for layer in chosen if layer.weights] == ["linear-pieces-v6m"]
+
+
 def _threes() -> list[harness.Subject]:
     torch.manual_seed(6)
     cases = [(_pixels(LONGEST3, 9), (1, LONGEST3, 2, 4)), (_pixels(LONGEST3 - 1, 4), (1, LONGEST3 - 1, 1, 3))]

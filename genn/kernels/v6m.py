@@ -18,6 +18,7 @@ from genn.ops.base import CTYPE, Array, Call, Lowered, in_tensor, out_tensor, re
 CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 LIMIT3 = 1 << 20  # the same where the inputs of three pixels are packed too
+LEAST_PIECE = 64  # columns of a row that is cut into pieces: shorter ones cost more than they save
 THREES = 0.7  # the share of pixels made three at a time from which that is faster than eight outputs of one
 
 
@@ -96,6 +97,39 @@ class LinearV6M(Kernel):
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         lowered = finished(node, graph, goal, "genn_linear_v6m", "genn_linear_v6m", False)
         lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize == "flash")
+        return lowered
+
+
+def piece(w: np.ndarray) -> int:
+    """The most columns of weights (O, K), all or a multiple of four, whose sums stay below LIMIT; 0: too few to gain."""
+    k = w.shape[1]
+    for pieces in range(1, k // LEAST_PIECE + 1):
+        chunk = -(-k // pieces)
+        chunk = k if pieces == 1 else -(-chunk // 4) * 4
+        if max(int(np.abs(w[:, i : i + chunk]).sum(axis=1).max(initial=0)) for i in range(0, k, chunk)) * 128 < LIMIT:
+            return chunk
+    return 0
+
+
+@register
+class LinearPiecesV6M(Kernel):
+    """Dense int8 linear whose rows must be cut for the packed sums to be exact."""
+
+    name, op, schemes = "linear-pieces-v6m", "linear", ("int8",)
+    isas = ("armv6m",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        w = node.quant["w"]
+        return plain(node) and goal.optimize != "flash" and int(np.abs(w).max(initial=0)) <= 127 and piece(w) > 0
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        w = node.quant["w"]
+        chunk = piece(w)
+        lowered = finished(node, graph, goal, "genn_linear_pieces_v6m", "genn_linear_pieces_v6m", False)
+        call = lowered.calls[0]
+        lowered.calls = [replace(call, params={**call.params, "chunk": chunk})]
+        parts = [pack_rows(w[:, i : i + chunk], graph.scheme, False).values for i in range(0, w.shape[1], chunk)]
+        lowered.weights = Array(CTYPE[graph.scheme], np.concatenate(parts))
         return lowered
 
 
