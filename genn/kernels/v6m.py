@@ -101,7 +101,7 @@ class LinearV6M(Kernel):
 
 
 def piece(w: np.ndarray) -> int:
-    """The most columns of weights (O, K), all or a multiple of four, whose sums stay below LIMIT; 0: too few to gain."""
+    """The most columns of weights (O, K), all or a multiple of four, whose sums stay below LIMIT; 0: not worth it."""
     k = w.shape[1]
     for pieces in range(1, k // LEAST_PIECE + 1):
         chunk = -(-k // pieces)
