@@ -16,7 +16,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GENN := $(VENV)/bin/genn
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock
-SOURCES := pyproject.toml setup.py requirements.lock $(wildcard emu/*.pyx emu/*.pxd emu/*.pxi emu/*.h genn/*.pyx genn/*.pxd genn/_host.h)
+SOURCES := pyproject.toml setup.py requirements.lock $(wildcard emu/*.pyx emu/*.pxd emu/*.pxi emu/*.h genn/*.pyx genn/memory/*.pyx genn/*.pxd genn/_host.h)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:

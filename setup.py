@@ -3,6 +3,7 @@
 ``emu._core``   compiled against the headers and library of the installed unicorn wheel.  No rpath: under build
                 isolation it would name a deleted folder.  ``emu/__init__.py`` imports unicorn first, which loads the
                 library under its soname, and the dynamic linker finds it there.
+``genn.memory._fit``  first fit for the planner: plain C.
 ``genn._host``  only translated to C here.  Each network compiles that C together with its own, so that no model ever
                 waits for Cython; ``genn.paths.host_wrapper()`` finds it.
 
@@ -22,7 +23,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 DATA_FOLDERS = ("ckernels", "firmware")
-CORE, HOST = Path("emu/_core.pyx"), Path("genn/_host.pyx")
+CORE, HOST, FIT = Path("emu/_core.pyx"), Path("genn/_host.pyx"), Path("genn/memory/_fit.pyx")
 
 
 def data_files() -> list[tuple[Path, Path]]:
@@ -63,8 +64,9 @@ class BuildExt(build_ext):
         if not libraries:
             raise SystemExit(f"setup.py: no shared library in {package / 'lib'}; install the wheel of unicorn 2.1.4")
         for ext in self.distribution.ext_modules:
-            ext.include_dirs += ["emu", str(package / "include"), numpy.get_include()]
-            ext.extra_objects += [str(libraries[0])]
+            if ext.name == "emu._core":
+                ext.include_dirs += ["emu", str(package / "include"), numpy.get_include()]
+                ext.extra_objects += [str(libraries[0])]
         self.extensions = cythonize(self.distribution.ext_modules, language_level=3, build_dir=self.build_temp)
         for ext in self.extensions:
             ext._needs_stub = False
@@ -101,7 +103,8 @@ def extensions() -> list[Any]:
             depends=depends,
             extra_compile_args=["-O2", "-falign-functions=64"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        )
+        ),
+        Extension("genn.memory._fit", [str(FIT)], extra_compile_args=["-O2"]),
     ]
 
 

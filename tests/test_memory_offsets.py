@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+from collections.abc import Sequence
 from itertools import pairwise, permutations
 
 import pytest
 
 from genn.memory import proof
-from genn.memory.offsets import Conflicts, Item, Offsets, Overlap, assign, place
+from genn.memory.offsets import NO_LIMIT, Conflicts, Item, Offsets, Overlap, assign
 
 
 def random_items(rng: random.Random, n: int) -> tuple[list[Item], dict[tuple[int, int], Overlap]]:
@@ -60,9 +62,8 @@ def test_bound_is_no_higher_than_what_any_order_of_first_fit_reaches() -> None:
     for seed in range(60):
         rng = random.Random(seed)
         items, overlaps = random_items(rng, rng.randint(2, 6))
-        conflicts = Conflicts(items, overlaps)
-        n = len(items)
-        best = min(place(conflicts, order, [False] * n, None)[1] for order in permutations(range(n)))
+        fitter, n = Conflicts(items, overlaps).fitter(), len(items)
+        best = min(fitter.place(order, [False] * n, None, NO_LIMIT)[1] for order in permutations(range(n)))
         found = assign(items, overlaps, seconds=0.2)
         assert found.bound <= best
         if not overlaps:
@@ -109,3 +110,34 @@ def test_without_ortools_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> Non
     items = [Item("a", 4, 0, 1), Item("b", 3, 1, 2)]
     found = Offsets([0, 4], 9, 7)
     assert proof.improve(items, {}, found) is found
+
+
+def first_fit(conflicts: Conflicts, order: Sequence[int], high: Sequence[bool], top: int | None) -> list[int]:
+    """What the native first fit does, said plainly: the lowest free start, or the highest that ends below the top."""
+    places = [-1] * len(order)
+    for i in order:
+        item = conflicts.items[i]
+
+        def free(start: int, i: int = i) -> bool:
+            return not any(
+                places[j] >= 0 and places[j] - below < start < places[j] + above and not (exact and start == places[j])
+                for j, below, above, exact in conflicts.meets[i]
+            )
+
+        down = range(top - item.size, -1, -1) if high[i] and top is not None else ()
+        found = next((s for s in down if s % item.align == 0 and free(s)), None)
+        places[i] = next(s for s in itertools.count(0, item.align) if free(s)) if found is None else found
+    return places
+
+
+def test_native_first_fit_is_first_fit() -> None:
+    rng = random.Random(3)
+    for _ in range(150):
+        items, overlaps = random_items(rng, rng.randint(1, 12))
+        conflicts = Conflicts(items, overlaps)
+        order = rng.sample(range(len(items)), len(items))
+        high, top = [rng.random() < 0.4 for _ in items], rng.choice([None, conflicts.bound(overlaps)])
+        places, arena, beyond = conflicts.fitter().place(order, high, top, NO_LIMIT)
+        assert places == first_fit(conflicts, order, high, top)
+        ends = [p + i.size for p, i in zip(places, items, strict=True)]
+        assert arena == max(ends) and (top is None or beyond == sum(max(0, e - top) for e in ends))

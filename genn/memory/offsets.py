@@ -2,16 +2,19 @@
 
 Two stretches that live at the same time must not touch, except where an operator's output may grow into the input
 that dies under it: then the input may start ``D`` bytes behind the output, or further.  Each stretch that is placed
-forbids the next one an open interval of starting points, which is all that first fit needs to know.
+forbids the next one an open interval of starting points, which is all that first fit (_fit.pyx) needs to know.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from genn.memory._fit import Fitter
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,11 @@ class Overlap:
     exact: bool = False
 
 
+NO_LIMIT = (1 << 63) - 1
 STARTS = 4  # of the hill climb
+# How far above the bound an arena may lie for a search to end, and its share of the time or trials.  A search for what
+# cannot be had ends up worse than one for a little more: items placed from the top down then have room to move.
+SEARCHES = ((0.0, 1.0), (1 / 200, 1.5), (1 / 100, 0.75), (1 / 50, 0.25))
 Found = tuple[int, list[int], list[int], list[bool]]  # arena, places, order, which of them from the top down
 Overlaps = Mapping[tuple[int, int], Overlap]  # (input item, output item)
 
@@ -127,68 +134,46 @@ class Conflicts:
                     out.append(k)
         return out
 
-    def fit(self, i: int, places: list[int], top: int | None) -> int:
-        """The lowest free start of item ``i``, or the highest that ends below ``top``; -1 if there is none."""
-        item = self.items[i]
-        taken = []
-        for j, below, above, exact in self.meets[i]:
-            at = places[j]
-            if at >= 0:
-                if exact:
-                    taken += [(at - below, at), (at, at + above)]
-                else:
-                    taken.append((at - below, at + above))
-        if top is None:
-            taken.sort()
-            start = 0
-            for low, high in taken:
-                if low < start < high:
-                    start = -(-high // item.align) * item.align
-            return start
-        taken.sort(key=lambda t: -t[1])
-        start = (top - item.size) // item.align * item.align
-        for low, high in taken:
-            if low < start < high:
-                start = low // item.align * item.align
-        return start if start >= 0 else -1
-
-
-def place(
-    conflicts: Conflicts, order: Sequence[int], high: Sequence[bool], top: int | None, limit: int = 1 << 62
-) -> tuple[list[int], int, int]:
-    """Items one after another, those in ``high`` from ``top`` down as long as there is room.
-
-    Returns places, arena, and by how many bytes all items together reach beyond ``top``; stops where that exceeds
-    ``limit``.
-    """
-    places = [-1] * len(order)
-    arena = beyond = 0
-    for i in order:
-        at = conflicts.fit(i, places, top) if high[i] and top is not None else -1
-        if at < 0:
-            at = conflicts.fit(i, places, None)
-        places[i] = at
-        end = at + conflicts.items[i].size
-        arena = max(arena, end)
-        if top is not None and end > top:
-            beyond += end - top
-            if beyond > limit:
-                break
-    return places, arena, beyond
+    def fitter(self) -> Fitter:
+        """What places the items in a given order."""
+        return Fitter([i.size for i in self.items], [i.align for i in self.items], self.meets)
 
 
 def assign(
     items: Sequence[Item], overlaps: Overlaps, seconds: float = 2.0, rounds: int | None = None, seed: int = 0
 ) -> Offsets:
-    """Offsets for ``items``: a portfolio of orders, then a hill climb, stopped at the bound.
+    """Offsets for ``items``: searches for an arena of the bound, then for one a little larger, until one is found.
 
-    It takes ``seconds`` at most, or with ``rounds`` that many trials, which gives the same offsets everywhere.
+    It takes ``seconds`` of processor time at most, or with ``rounds`` so many trials a search, which gives the same
+    offsets everywhere.
     """
     conflicts = Conflicts(items, overlaps)
     bound = conflicts.bound(overlaps)
-    n = len(items)
-    if not n:
+    if not items:
         return Offsets([], 0, 0, "optimal")
+    fitter, rng, began = conflicts.fitter(), random.Random(seed), time.thread_time()
+    best: Found | None = None
+    spent = 0.0
+    for slack, share in SEARCHES:
+        spent += share
+        deadline = began + seconds * spent / sum(s[1] for s in SEARCHES) if rounds is None else math.inf
+        top = bound + int(bound * slack)
+        trials = None if rounds is None else int(rounds * share)
+        found = _search(conflicts, fitter, bool(overlaps), top, deadline, trials, rng)
+        best = found if best is None else min(best, found, key=lambda f: f[0])
+        if best[0] <= top:
+            break
+    assert best is not None
+    return Offsets(best[1], best[0], bound)
+
+
+def _search(
+    conflicts: Conflicts, fitter: Fitter, overlapping: bool, top: int, deadline: float, rounds: int | None,
+    rng: random.Random,
+) -> Found:
+    """The best of a portfolio of orders and of a hill climb from the best of those, stopped at an arena of ``top``."""
+    items = conflicts.items
+    n = len(items)
     weight = [items[i].size + sum(items[j].size for j, *_ in conflicts.meets[i]) for i in range(n)]
     keys = (
         lambda i: (-items[i].size, items[i].first),
@@ -203,29 +188,29 @@ def assign(
     for key in keys:
         plain = sorted(range(n), key=key)
         tries = [(plain, low), (plain, up), (conflicts.outputs_first(plain), low)]
-        for share in (2, 3) if overlaps else ():  # large ones drift down from the top, all others lie at the bottom
-            large = [i.size * share > bound for i in items]
+        for share in (2, 3) if overlapping else ():  # large ones drift down from the top, all others lie at the bottom
+            large = [i.size * share > top for i in items]
             order = sorted((i for i in range(n) if large[i]), key=lambda i: items[i].first)
             tries.append((order + conflicts.outputs_first([i for i in plain if not large[i]], large), large))
         for order, high in tries:
-            places, arena, _ = place(conflicts, order, high, bound)
+            places, arena, _ = fitter.place(order, high, top, NO_LIMIT)
             starts.append((arena, places, order, list(high)))
-            if arena == bound:
-                return Offsets(places, arena, bound)
+            if arena <= top:
+                return starts[-1]
     starts.sort(key=lambda s: s[0])
-    best, rng, began = starts[0], random.Random(seed), time.monotonic()
+    best, began = starts[0], time.thread_time()
     for k in range(STARTS):
-        deadline = began + (seconds * (k + 1) / STARTS if rounds is None else 1e9)
+        until = began + (deadline - began) * (k + 1) / STARTS
         trials = 1 << 60 if rounds is None else rounds // STARTS
-        found = _climb(conflicts, starts[min(k, len(starts) - 1)], bound, deadline, trials, rng)
+        found = _climb(conflicts, fitter, starts[min(k, len(starts) - 1)], top, until, trials, rng)
         best = min(best, found, key=lambda f: f[0])
-        if best[0] == bound:
+        if best[0] <= top:
             break
-    return Offsets(best[1], best[0], bound)
+    return best
 
 
 def _climb(
-    conflicts: Conflicts, best: Found, bound: int, deadline: float, rounds: int, rng: random.Random
+    conflicts: Conflicts, fitter: Fitter, best: Found, bound: int, deadline: float, rounds: int, rng: random.Random
 ) -> Found:
     """Change the order and the direction of items that live where memory is tight, first; the others follow.
 
@@ -238,10 +223,13 @@ def _climb(
     hot = sum(tight)
     high, places, now = [t and h for t, h in zip(tight, best[3], strict=True)], best[1], best[0]
     cost = sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
+    tops: list[int] = []
+    seen: list[int] | None = None
     idle = tried = 0
-    while best[0] > bound and time.monotonic() < deadline and hot > 1 and tried < rounds:
+    while best[0] > bound and time.thread_time() < deadline and hot > 1 and tried < rounds:
         tried += 1
-        tops = [i for i in range(n) if places[i] + items[i].size >= now]
+        if places is not seen:
+            tops, seen = [i for i in range(n) if places[i] + items[i].size >= now], places
         for i in tops:
             if not tight[i]:  # it does not fit behind the others: from now on it is one of them
                 tight[i] = True
@@ -268,7 +256,7 @@ def _climb(
                     continue
             trial.insert(rng.randrange(at + 1) if rng.random() < 0.7 else rng.randrange(hot), trial.pop(at))
         limit = int(cost * (1 + 0.5 * rng.random() ** 6))
-        found, arena, beyond = place(conflicts, trial, turned, bound, limit)
+        found, arena, beyond = fitter.place(trial, turned, bound, limit)
         if beyond <= limit:
             order, high, places, now, cost = trial, turned, found, arena, beyond
             if now < best[0]:
