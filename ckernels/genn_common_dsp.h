@@ -129,6 +129,12 @@ GENN_INLINE int32_t genn_ssat8(int32_t v)
 }
 #endif
 
+/* How many of a tile's `columns` lie outside of the input when `beyond` columns lie before it, or behind it. */
+GENN_INLINE int32_t genn_columns_outside(int32_t beyond, int32_t columns)
+{
+    return beyond < 0 ? 0 : beyond < columns ? beyond : columns;
+}
+
 /* Element i of packed pairs: 256 * A + B. */
 GENN_INLINE int32_t genn_pair_at(const int8_t *w, int32_t i)
 {

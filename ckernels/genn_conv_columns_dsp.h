@@ -69,7 +69,8 @@ GENN_INLINE void genn_conv_columns_dsp_s8(const struct genn_conv_dsp_s8 *p, cons
                                           int32_t columns, int16_t *t)
 {
     const int32_t ci = p->in_c / p->groups, step = p->k_h * ci;
-    const int32_t left = ix < 0 ? -ix : 0, right = ix + columns > p->in_w ? ix + columns - p->in_w : 0;
+    const int32_t left = p->padded ? genn_columns_outside(-ix, columns) : 0;
+    const int32_t right = p->padded ? genn_columns_outside(ix + columns - p->in_w, columns) : 0;
 
     for (int32_t ky = 0; ky < p->k_h; ky++, t += ci) {
         if (p->padded && rows[ky] == 0) {

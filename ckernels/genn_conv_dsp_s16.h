@@ -52,20 +52,23 @@ GENN_INLINE void genn_conv_columns_dsp_s16(const struct genn_conv_dsp_s16 *p, co
                                            int32_t c, int32_t columns, int16_t *t)
 {
     const int32_t ci = p->in_c / p->groups, step = p->k_h * ci;
+    const int32_t left = p->padded ? genn_columns_outside(-ix, columns) : 0;
+    const int32_t right = p->padded ? genn_columns_outside(ix + columns - p->in_w, columns) : 0;
 
     for (int32_t ky = 0; ky < p->k_h; ky++, t += ci) {
-        const int none = p->padded && rows[ky] == 0;
-        const int32_t left = none ? columns : p->padded && ix < 0 ? -ix : 0;
-        const int32_t right = p->padded && !none && ix + columns > p->in_w ? ix + columns - p->in_w : 0;
+        if (p->padded && rows[ky] == 0) {
+            genn_conv_outside_dsp_s16(t, columns, ci, step);
+            continue;
+        }
         const int16_t *x = rows[ky] + (ix + left) * p->in_c + c;
         int16_t *to = t + left * step;
 
-        if (p->padded)
+        if (p->padded) {
             genn_conv_outside_dsp_s16(t, left, ci, step);
+            genn_conv_outside_dsp_s16(t + (columns - right) * step, right, ci, step);
+        }
         for (int32_t n = columns - left - right; n > 0; n--, x += p->in_c, to += step)
             genn_conv_copy_dsp_s16(x, ci, to);
-        if (p->padded)
-            genn_conv_outside_dsp_s16(to, right, ci, step);
     }
 }
 

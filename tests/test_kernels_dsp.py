@@ -51,6 +51,7 @@ def conv_cases() -> list[tuple[nn.Module, tuple[int, ...]]]:
         (c(5, 6, (5, 2), stride=(1, 3), padding=(2, 0), dilation=(2, 1)), (1, 5, 9, 11)),
         (c(12, 10, 3, padding=1, groups=2), (1, 12, 5, 4)),
         (c(64, 5, (3, 4), padding=(0, 3)), (1, 64, 4, 19)),  # several tiles in a row
+        (c(64, 5, (3, 4), padding=(0, 9)), (1, 64, 4, 5)),  # tiles outside of the input altogether
         (pooled(c(1, 10, 5), nn.MaxPool2d(2)), (1, 1, 12, 12)),
         (pooled(c(4, 6, 3, padding=1), nn.MaxPool2d(3)), (1, 4, 9, 10)),
         (pooled(c(2, 5, 2), nn.MaxPool2d((2, 1))), (1, 2, 6, 4)),

@@ -44,7 +44,7 @@ class DepthwiseDspS8(Kernel):
             and a.dilation == (1, 1)
             and max(a.pad[:2]) <= 1
             and a.stride[1] <= 3
-            and (y[2] - 1) * a.stride[1] + 3 <= COLUMNS
+            and a.pad[2] <= (y[2] - 1) * a.stride[1] + 3 <= COLUMNS
             and y[3] <= REACH
             and 0 < node.quant["requant"].shift < 32
         )
