@@ -159,7 +159,7 @@ def test_an_onnx_file_reads_back() -> None:
     file = dict(messages(made.encode()))
     graph = list(messages(file[7]))
     node, tensor = (dict(messages(next(v for k, v in graph if k == field))) for field in (1, 5))
-    assert file[1] == 8 and dict(messages(file[8]))[2] == 13 and node[4] == b"Clip" and node[2] == b"y"
+    assert file[1] == 8 and dict(messages(file[8]))[2] == 14 and node[4] == b"Clip" and node[2] == b"y"
     assert np.array_equal(np.frombuffer(tensor[9], "<f4").reshape(2, 3), weights) and tensor[2] == 1
     found = {}
     for attribute in (list(messages(v)) for k, v in messages(next(v for k, v in graph if k == 1)) if k == 5):

@@ -57,7 +57,8 @@ def _thin(layer: nn.Module, density: float, seed: int) -> nn.Module:
     return layer
 
 
-def _subjects() -> list[Subject]:
+def thin_layers() -> list[Subject]:
+    """Layers whose zeros are not stored."""
     torch.manual_seed(11)
     cases: list[tuple[nn.Module, tuple[int, ...]]] = [
         (_thin(nn.Linear(1, 1), 1.0, 0), (1, 1)),
@@ -83,7 +84,7 @@ def _subjects() -> list[Subject]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_engine_agrees(scheme, tmp_path):
-    subjects = once("kernels-sparse", _subjects)
+    subjects = once("kernels-sparse", thin_layers)
     models = [s.model(scheme, f"t{i}", sparse="always") for i, s in enumerate(subjects)]
     for model, s in zip(models, subjects, strict=True):
         assert any(node.quant.get("sparse") for node in model.graph.nodes), s.label

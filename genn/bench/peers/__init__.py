@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genn.bench.kernels import CORES, WORKLOADS, Workload, workload
 from genn.bench.peers.cmsis_nn import CmsisNN
-from genn.bench.peers.common import version
+from genn.bench.peers.common import run, version
 from genn.bench.peers.network import Cannot, network
 from genn.bench.peers.onnx2c import Onnx2c
 from genn.bench.peers.tflm import Tflm
@@ -49,8 +49,9 @@ def bench(peers: Sequence[Peer], workloads: Sequence[str], cores: Sequence[str] 
                     for mode in modes:
                         rows.append(place | {"library": f"genn -O {mode}"} | _ours(given, scheme, core, mode))
                         done(1)
+                    model = convert(given, CORES[core], scheme=scheme)
                     for peer in tried[scheme]:
-                        rows.append(place | {"library": peer.name} | _theirs(peer, given, scheme, core))
+                        rows.append(place | {"library": peer.name} | _theirs(peer, model, core))
                         done(1)
     return _report(rows, peers)
 
@@ -105,10 +106,7 @@ def _ours(given: Workload, scheme: str, core: str, mode: str) -> dict[str, Any]:
     return {"cycles": ran["cycles"], "flash": flash, "ram": ram + ran["stack_bytes"], "largest_difference": 0}
 
 
-def _theirs(peer: Peer, given: Workload, scheme: str, core: str) -> dict[str, Any]:
-    from genn.bench.peers.common import run
-
-    model = convert(given, CORES[core], scheme=scheme)
+def _theirs(peer: Peer, model: Model, core: str) -> dict[str, Any]:
     try:
         return run(peer, model, network(model.graph), core, CORES[core])
     except Cannot as why:

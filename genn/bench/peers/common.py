@@ -16,6 +16,7 @@ from genn.bench.peers.network import Network, Value
 from genn.build import build_elf, net_header
 from genn.elfimage import Image
 from genn.emulate import Emulation, emulate
+from genn.errors import FirmwareError
 from genn.project import write_project
 from genn.target import Target, load_target
 from genn.toolchain import run as run_tool
@@ -23,6 +24,7 @@ from genn.toolchain import run as run_tool
 if TYPE_CHECKING:
     from genn.api import Model
 
+MORE = (0, 256, 512, 1024, 2048, 4096, 8192, 16384)  # bytes of arena
 Convert = Callable[[np.ndarray], np.ndarray]
 
 
@@ -35,7 +37,7 @@ class Port:
     order (N, H, W, C).  Without them both sides store alike.
     io: C of ``peer_input`` and ``peer_output`` where they are not simply places in the arena.
     measure: sources of a run before, in a large arena, whose output's first two bytes are the arena that the network
-    needs, and the bytes of one of their units.
+    uses, and the bytes of one of their units.  Planning may need more than that: it gets the least of MORE.
     """
 
     files: dict[str, str]
@@ -101,11 +103,24 @@ def run(peer: Peer, model: Model, net: Network, core: str, target: str) -> dict[
             first, _ = _build_and_run(replace(port, sources=port.measure[0]), model, net, board, fed, Path(work) / "m")
             units = np.frombuffer(np.ascontiguousarray(first.outputs[0]).tobytes()[:2], "<u2")[0]
             port = replace(port, arena=int(units) * port.measure[1])
-        ran, elf = _build_and_run(port, model, net, board, fed, Path(work) / "run")
+        ran, elf = _in_least(port, model, net, board, fed, Path(work))
         image = Image(elf)
     flash, ram = weigh(image)
     return {"cycles": ran.cycles, "flash": flash, "ram": ram + ran.stack_bytes, "notes": port.notes,
             "largest_difference": _difference(ran.outputs[0], want, net.output, port)}
+
+
+def _in_least(port: Port, model: Model, net: Network, board: Target, fed: np.ndarray,
+              work: Path) -> tuple[Emulation, Path]:
+    """The run in the smallest arena that the library takes, where that is not known before."""
+    for i, more in enumerate(MORE if port.measure else ()):
+        try:
+            larger = replace(port, arena=port.arena + more)
+            return _build_and_run(larger, model, net, board, fed, work / f"run{i}")
+        except FirmwareError as error:
+            if more == MORE[-1] or "exit code 4" not in error.what:
+                raise
+    return _build_and_run(port, model, net, board, fed, work / "run")
 
 
 def _build_and_run(port: Port, model: Model, net: Network, board: Target, fed: np.ndarray,

@@ -1,6 +1,6 @@
 """Writes an ONNX file: the few messages of its protobuf schema that a plain network needs, without the onnx package.
 
-Field numbers are those of onnx.proto3 (IR version 8, operator set 13).
+Field numbers are those of onnx.proto3 (IR version 8, operator set 14, the first whose Relu takes int8).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-IR_VERSION, OPSET = 8, 13
+IR_VERSION, OPSET = 8, 14
 TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}  # TensorProto.DataType
 FLOAT, INT, INTS = 1, 2, 7  # AttributeProto.AttributeType
 

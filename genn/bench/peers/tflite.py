@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from genn.bench.peers.network import Cannot, Image, Network, Step, Value
+from genn.bench.peers.network import Cannot, Network, Step, Value
 
 TYPES = {"float32": 0, "int32": 2, "int8": 9}  # TensorType
 OPERATORS = {"Add": 0, "AveragePool2D": 1, "Conv2D": 3, "DepthwiseConv2D": 4, "FullyConnected": 9, "Logistic": 14,
              "MaxPool2D": 17, "Reshape": 22, "Softmax": 25, "Pad": 34, "Prelu": 54}  # BuiltinOperator
 OPTIONS = {"Add": 11, "AveragePool2D": 5, "Conv2D": 1, "DepthwiseConv2D": 2, "FullyConnected": 8, "MaxPool2D": 5,
            "Reshape": 17, "Softmax": 9, "Pad": 22}  # the type of BuiltinOptions
+WINDOWS = ("conv", "depthwise", "max_pool", "avg_pool")
 SAME, VALID = 0, 1
 NONE, RELU, RELU6 = 0, 1, 3
 
@@ -92,6 +93,7 @@ class TfliteModel:
     dtype: str
     flat: Flat = field(default_factory=Flat)
     tensors: list[int] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
     buffers: list[int] = field(default_factory=list)
     operators: list[int] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
@@ -101,9 +103,10 @@ class TfliteModel:
         self.buffers.append(self.flat.table())  # by convention the first is empty
         net, flat = self.net, self.flat
         first = self.tensor("x", net.input.stored, net.input)
-        values = {id(net.input.buffer): (first, net.input.stored)}
+        values = {id(net.input.buffer): (first, self.shapes[first])}
         for i, step in enumerate(net.steps):
-            values[id(step.output.buffer)] = (self.step(i, step, values), step.output.shape)
+            made = self.step(i, step, values)
+            values[id(step.output.buffer)] = made, self.shapes[made]
         last = values[id(net.output.buffer)][0]
         graph = flat.table((0, "ref", flat.refs(self.tensors)), (1, "ref", flat.vector([first], "i")),
                            (2, "ref", flat.vector([last], "i")), (3, "ref", flat.refs(self.operators)))
@@ -134,6 +137,7 @@ class TfliteModel:
             fields.append((4, "ref", flat.table((2, "ref", flat.vector(scales, "f")), (3, "ref", zeros),
                                                 (6, "i", axis))))
         self.tensors.append(flat.table(*fields))
+        self.shapes.append(tuple(shape))
         return len(self.tensors) - 1
 
     def operator(self, name: str, inputs: Sequence[int], output: int, *options: Field) -> int:
@@ -148,12 +152,13 @@ class TfliteModel:
         self.operators.append(flat.table(*fields))
         return output
 
-    def step(self, i: int, step: Step, values: dict[int, tuple[int, Image]]) -> int:
-        """Append a layer; returns its result's tensor."""
-        xs = []
+    def step(self, i: int, step: Step, values: dict[int, tuple[int, tuple[int, ...]]]) -> int:
+        """Append a layer; returns its result's tensor; a linear layer's has two dimensions, as converters write it."""
+        xs: list[int] = []
+        shape: tuple[int, ...] = step.output.shape
         for k, v in enumerate(step.inputs):
             x, shape = values[id(v.buffer)]
-            if v.shape != shape and step.kind != "linear":
+            if v.shape != shape and step.kind in WINDOWS:
                 to = self.tensor(f"r{i}_{k}", v.shape, v)
                 sizes = self.tensor(f"s{i}_{k}", (4,), data=np.array(v.shape, np.int32))
                 x = self.operator("Reshape", [x, sizes], to, (0, "ref", self.flat.vector(list(v.shape), "i")))
@@ -161,11 +166,12 @@ class TfliteModel:
         act = _activation(step)
         if step.kind == "linear":
             w, b = self.weights(i, step, np.reshape(step.w, (len(step.w), -1)))
-            return self.operator("FullyConnected", [xs[0], w, b], self.tensor(f"t{i}", step.output.shape, step.output),
-                                 (0, "b", act))
-        if step.kind in ("conv", "depthwise", "max_pool", "avg_pool"):
+            rows = int(np.prod(step.output.shape[:3]))
+            y = self.tensor(f"t{i}", (rows, step.output.shape[3]), step.output)
+            return self.operator("FullyConnected", [xs[0], w, b], y, (0, "b", act))
+        if step.kind in WINDOWS:
             return self.window(i, step, xs[0], act)
-        y = self.tensor(f"t{i}", step.output.shape, step.output)
+        y = self.tensor(f"t{i}", shape, step.output)
         if step.kind == "add":
             return self.operator("Add", xs, y, (0, "b", act))
         if step.kind == "softmax":
