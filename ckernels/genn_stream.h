@@ -17,6 +17,19 @@ struct genn_rows {
     int32_t first, end, top;
 };
 
+GENN_INLINE int32_t genn_min_s32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The first input row of an output row. */
+GENN_INLINE int32_t genn_rows_first(int32_t row, int32_t stride, int32_t pad)
+{
+    const int32_t first = row * stride - pad;
+
+    return first < 0 ? 0 : first;
+}
+
 GENN_INLINE struct genn_rows genn_rows_under(int32_t row, int32_t stride, int32_t pad, int32_t reach, int32_t rows_in)
 {
     const int32_t first = row * stride - pad, end = first + reach;
@@ -34,12 +47,14 @@ typedef uint32_t genn_line_word __attribute__((may_alias));
 typedef unsigned char genn_line_word;
 #endif
 
-/* Drop the rows before `first`: those behind move to the buffer's start.  Rows of whole words move as words. */
+/* Make room for a row: drop those before `first`, which nobody needs any more (it may lie beyond the rows made so far).
+ * Those behind move to the buffer's start.  Rows of whole words move as words. */
 GENN_INLINE void genn_line_advance(unsigned char *buffer, struct genn_line *line, int32_t first, int32_t row_bytes)
 {
-    const int32_t drop = (first - line->first) * row_bytes, keep = (line->made - first) * row_bytes;
+    const int32_t least = genn_min_s32(first, line->made);
+    const int32_t drop = (least - line->first) * row_bytes, keep = (line->made - least) * row_bytes;
 
-    if (drop == 0)
+    if (drop <= 0)
         return;
     if (row_bytes % 4 == 0) {
         genn_line_word *to = (genn_line_word *)(void *)buffer;
@@ -54,7 +69,7 @@ GENN_INLINE void genn_line_advance(unsigned char *buffer, struct genn_line *line
             GENN_NO_LIBCALL;
         }
     }
-    line->first = first;
+    line->first = least;
 }
 
 #endif

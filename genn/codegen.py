@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,9 @@ from genn.kernels import choose, goal_of
 from genn.names import comment
 from genn.ops import registry
 from genn.ops.base import CTYPE, Array, Lowered
+from genn.ops.rows import Window
 from genn.plan import Plan, plan
+from genn.streaming import Gaps
 
 NP_CTYPE = {
     "float": "<f4",
@@ -72,13 +73,16 @@ def generate(graph: Graph, name: str) -> CProject:
         spare = _planned(graph, name, spare=True)
         if spare[2].arena < placed.arena:
             layers, regions, placed = spare
+    inside = {n.name for r in regions for n in r.nodes}
     for layer in layers:
-        layer.lowered.calls = [c for k, c in enumerate(layer.lowered.calls) if not _in_place(graph, placed, layer, k)]
+        calls = layer.lowered.calls
+        if layer.node.name not in inside:
+            layer.lowered.calls = [c for k, c in enumerate(calls) if not _in_place(graph, placed, layer, k)]
     project = CProject(name, graph, placed, layers)
     index = {layer.node.name: layer for layer in layers}
     for r in regions:
         own = [index[n.name] for n in r.nodes]
-        at = placed.offsets[r.nodes[-1].name + "#ws"]
+        at = placed.offsets.get(f"{r.name}#ws", 0)
         symbols = tuple(layer.symbol for layer in own)
         project.streams.append(stream_code.Placed(r, own[0].index, symbols, f"{name}_s{own[-1].index:02d}", at))
     project.files[f"{name}.h"] = _header(project)
@@ -92,14 +96,35 @@ def generate(graph: Graph, name: str) -> CProject:
 def _planned(graph: Graph, name: str, spare: bool = False) -> tuple[list[Layer], list[streaming.Region], Plan]:
     """Layers lowered, regions that stream, and the checked plan.  spare: no tuned kernel that needs a workspace."""
     layers = _layers(graph, name, spare)
-    regions = _stream(graph, layers, spare) if goal_of(graph).stream else []
+    regions: list[streaming.Region] = []
+    rows: dict[str, tuple[Lowered, str]] = {}
+    if goal_of(graph).stream:
+        windows = {n.name: w for n in graph.nodes if (w := streaming.window(n, graph)) is not None}
+        for node in graph.nodes:
+            if node.name in windows:
+                rows[node.name] = _lower(*streaming.row_layer(node, graph, windows[node.name]), spare)
+        whole = {layer.node.name: layer.lowered.workspace for layer in layers}
+        row_workspaces = {name: lowered.workspace for name, (lowered, _) in rows.items()}
+        choice = streaming.Choice(graph, windows, whole, row_workspaces)
+        regions = choice.best(lambda found: _placed(graph, layers, found).arena)
+    placed = _placed(graph, layers, regions, checked=True)
+    inside = {n.name for r in regions for n in r.nodes}
+    for layer in layers:
+        if layer.node.name in inside:
+            layer.lowered, layer.kernel = rows[layer.node.name]
+    return layers, regions, placed
+
+
+def _placed(graph: Graph, layers: list[Layer], regions: list[streaming.Region], checked: bool = False) -> Plan:
+    """The plan of the graph with ``regions`` that stream."""
     planned = streaming.contracted(graph, regions)
     workspaces = {layer.node.name: layer.lowered.workspace for layer in layers}
-    workspaces |= {r.nodes[-1].name: r.bytes for r in regions}
-    behind = {r.nodes[-1].name: streaming.behind(r, graph) for r in regions}
+    workspaces |= {r.name: r.bytes for r in regions}
+    behind = {r.name: r.behind for r in regions}
     placed = plan(planned, workspaces, behind)
-    check_plan(planned, placed, workspaces, behind)
-    return layers, regions, placed
+    if checked:
+        check_plan(planned, placed, workspaces, behind)
+    return placed
 
 
 def _lower(node: Node, graph: Graph, spare: bool) -> tuple[Lowered, str]:
@@ -138,22 +163,6 @@ def _layers(graph: Graph, name: str, spare: bool) -> list[Layer]:
     return layers
 
 
-def _stream(graph: Graph, layers: list[Layer], spare: bool) -> list[streaming.Region]:
-    """The regions that are worth streaming; their layers are lowered again, to make one row a call."""
-    rows: dict[str, tuple[Lowered, str]] = {}
-    for chain in streaming.chains(graph):
-        for node in chain if len(chain) > 1 else []:
-            cut, small = streaming.row_layer(node, graph)
-            rows[node.name] = _lower(cut, small, spare)
-    whole = {layer.node.name: layer.lowered.workspace for layer in layers}
-    regions = streaming.choose(graph, whole, {name: lowered.workspace for name, (lowered, _) in rows.items()})
-    inside = {n.name for r in regions for n in r.nodes}
-    for layer in layers:
-        if layer.node.name in inside:
-            layer.lowered, layer.kernel = rows[layer.node.name]
-    return regions
-
-
 def _in_place(graph: Graph, placed: Plan, layer: Layer, k: int) -> bool:
     """True if call ``k`` of a layer would copy an input to where it lies already."""
     shift = registry[layer.node.op].slices(layer.node, graph).get(k)
@@ -162,7 +171,7 @@ def _in_place(graph: Graph, placed: Plan, layer: Layer, k: int) -> bool:
 
 
 def check_plan(
-    graph: Graph, placed: Plan, workspaces: dict[str, int], behind: Mapping[str, streaming.Behind] | None = None
+    graph: Graph, placed: Plan, workspaces: dict[str, int], behind: Gaps | None = None
 ) -> None:
     """Hand the plan to the independent checker, views resolved to the tensor they are views of."""
     root: dict[str, str] = {}
@@ -175,8 +184,8 @@ def check_plan(
             root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
             continue
         ins = [root.get(i, i) for i in node.inputs if graph[i].const is None]
-        if gap := (behind or {}).get(node.name):
-            gaps[node.name, ins[0]] = gap.output, gap.memory
+        for name, gap in (behind or {}).get(node.name, {}).items():
+            gaps[node.name, root.get(name, name)] = gap.output, gap.memory
         for i, at in op.slices(node, graph).items():
             slices[node.name, root.get(node.inputs[i], node.inputs[i])] = at
         steps.append((node.name, ins, node.outputs, workspaces.get(node.name, 0), bool(op.inplace_inputs(node, graph))))
@@ -310,7 +319,7 @@ def _layers_header(p: CProject) -> str:
     for s in p.streams:
         out.append(f"void {s.symbol}(unsigned char *arena);")
     for layer in p.layers:
-        out.append(f"void {layer.symbol}({stream_code.arguments(p.stream_of(layer) is not None)});")
+        out.append(f"void {layer.symbol}({stream_code.arguments(_window(p, layer))});")
         w = layer.lowered.weights
         if w is not None:
             n = len(words(w))
@@ -410,14 +419,14 @@ def _layer(p: CProject, layer: Layer) -> str:
             values = np.ravel(a.values) if np.size(a.values) else np.zeros(1)
             out += [f"    .{n} = {{", _rows([literal(v, a.ctype) for v in values], "        "), "    },"]
         out += ["};", ""]
-    streamed = p.stream_of(layer)
-    out += [f"GENN_LAYER void {layer.symbol}({stream_code.arguments(streamed is not None)})", "{"]
+    window = _window(p, layer)
+    out += [f"GENN_LAYER void {layer.symbol}({stream_code.arguments(window)})", "{"]
     for k, call in enumerate(layer.lowered.calls):
         fields = _rows([f".{key} = {_param(v)}" for key, v in call.params.items()], "        ")
-        kind = "" if streamed else "static const "
+        kind = "" if stream_code.fitted(window, call) else "static const "
         out.append(f"    {kind}struct {call.struct} p{k} = {{\n{fields}\n    }};")
-    if streamed:
-        out += ["", *stream_code.row_parameters(streamed[0].region, streamed[1], list(layer.lowered.calls[0].params))]
+    if window is not None:
+        out += ["", *stream_code.row_parameters(window, layer.lowered.calls[0])]
     if not layer.lowered.calls:
         out.append("    (void)arena; /* its parts were written in place */")
     out.append("")
@@ -428,6 +437,12 @@ def _layer(p: CProject, layer: Layer) -> str:
     return "\n".join([*out, "    GENN_LAYER_END;", "}"])
 
 
+def _window(p: CProject, layer: Layer) -> Window | None:
+    """How a layer that streams reads rows."""
+    streamed = p.stream_of(layer)
+    return streamed[0].window(layer.index) if streamed is not None else None
+
+
 def _argument(p: CProject, layer: Layer, arg: str) -> str:
     """A symbolic argument of a Call as C."""
     graph, node = p.graph, layer.node
@@ -435,7 +450,8 @@ def _argument(p: CProject, layer: Layer, arg: str) -> str:
         assert layer.lowered.weights is not None
         return f"{layer.weights}.{MEMBER[layer.lowered.weights.ctype]}"
     if arg.startswith("c."):
-        return f"{layer.constants}.{arg[2:]}"
+        table, _, by_row = arg[2:].partition("@")
+        return f"{layer.constants}.{table}{f' + {by_row} * row' if by_row else ''}"
     if arg == "0":
         return "0"
     streamed = p.stream_of(layer)
@@ -447,10 +463,12 @@ def _argument(p: CProject, layer: Layer, arg: str) -> str:
         raise GennError(f"unknown kernel argument {arg!r} of {node.op}")
     names = node.inputs if m[1] == "in" else node.outputs
     t = graph[names[int(m[2])]]
-    if streamed is not None:
-        return f"({'const ' if m[1] == 'in' else ''}{CTYPE[t.dtype]} *)(arena + {'from' if m[1] == 'in' else 'to'})"
-    at = p.plan.offsets[t.name] + int(m[3] or 0) * NP_DTYPE[t.dtype].itemsize
-    return f"({'const ' if m[1] == 'in' else ''}{CTYPE[t.dtype]} *)(arena + {at})"
+    window, shift = _window(p, layer), int(m[3] or 0) * NP_DTYPE[t.dtype].itemsize
+    pointer = f"({'const ' if m[1] == 'in' else ''}{CTYPE[t.dtype]} *)"
+    if window is not None and (m[1] == "out" or int(m[2]) in window.inputs):
+        row = "to" if m[1] == "out" else f"from{window.inputs.index(int(m[2]))}"
+        return f"{pointer}(arena + {row}{f' + {shift}' if shift else ''})"
+    return f"{pointer}(arena + {p.plan.offsets[t.name] + shift})"
 
 
 def _kernels(p: CProject) -> dict[str, str]:

@@ -8,14 +8,13 @@ Orders and offsets come from ``genn.memory``, under limits that count steps, not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from genn.ir import NP_DTYPE, Graph, Node
 from genn.memory import offsets as arena_offsets
 from genn.memory import order
 from genn.ops import registry
-from genn.streaming import Behind
+from genn.streaming import Gaps
 
 ALIGN = 8
 STATES = 30_000  # of the search for an order
@@ -57,11 +56,11 @@ class Plan:
 
 
 def plan(
-    graph: Graph, workspaces: dict[str, int] | None = None, behind: Mapping[str, Behind] | None = None
+    graph: Graph, workspaces: dict[str, int] | None = None, behind: Gaps | None = None
 ) -> Plan:
     """Assign offsets.  workspaces: node name -> bytes of scratch it needs while it runs.
 
-    behind: for nodes that make rows in order, how far their first input must start behind their output and behind their
+    behind: for nodes that make rows in order, by input: how far it must start behind their output and behind their
     scratch where it dies there.
     Concats are eliminated unless that costs memory: the whole result is reserved from the first part on.
     """
@@ -75,7 +74,7 @@ def plan(
 
 
 def _place(
-    graph: Graph, workspaces: dict[str, int], joined: frozenset[str], behind: Mapping[str, Behind]
+    graph: Graph, workspaces: dict[str, int], joined: frozenset[str], behind: Gaps
 ) -> Plan:
     """Offsets with the parts of the concats ``joined`` in their places."""
     buffers = _buffers(graph, workspaces, joined)
@@ -86,21 +85,20 @@ def _place(
     return Plan(offsets, max(found.arena, 1), found.bound, proof, buffers)
 
 
-def _overlaps(graph: Graph, buffers: list[Buffer], behind: Mapping[str, Behind]) -> arena_offsets.Overlaps:
+def _overlaps(graph: Graph, buffers: list[Buffer], behind: Gaps) -> arena_offsets.Overlaps:
     """Which buffers may lie on an input that dies row by row, and how."""
     at = {t: k for k, b in enumerate(buffers) for t in b.tensors}
     found = {}
     for step, node in enumerate(graph.nodes):
-        gap = behind.get(node.name)
-        source = at[node.inputs[0]] if gap else 0
-        if gap is None or buffers[source].last != step or buffers[source].size != graph[node.inputs[0]].nbytes:
-            continue
-        out = at[node.outputs[0]]
-        if buffers[out].first == step and buffers[out].size == graph[node.outputs[0]].nbytes:
-            found[source, out] = arena_offsets.Overlap(gap.output)
-        scratch = at.get(f"{node.name}#ws")
-        if scratch is not None:
-            found[source, scratch] = arena_offsets.Overlap(gap.memory)
+        for name, gap in behind.get(node.name, {}).items():
+            source, out = at[name], at[node.outputs[0]]
+            if buffers[source].last != step or buffers[source].size != graph[name].nbytes:
+                continue
+            if buffers[out].first == step and buffers[out].size == graph[node.outputs[0]].nbytes:
+                found[source, out] = arena_offsets.Overlap(gap.output)
+            scratch = at.get(f"{node.name}#ws")
+            if scratch is not None:
+                found[source, scratch] = arena_offsets.Overlap(gap.memory)
     return found
 
 

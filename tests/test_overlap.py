@@ -13,17 +13,14 @@ from torch import nn
 from genn.codegen import CProject
 from genn.ir import SCHEMES
 from genn.stream_code import Placed
-from genn.streaming import behind, row_bytes
+from genn.streaming import row_bytes
 from tests import harness
 from tests.test_streaming import subjects
 
 
 @dataclass
 class Replay:
-    """One region on a map of the arena whose bytes know their row.
-
-    Tensor 0 is the region's input, the last its output, between them line buffers, whose rows move up.
-    """
+    """One region on a map of the arena whose bytes know their tensor and row; the rows of line buffers move up."""
 
     project: CProject
     placed: Placed
@@ -31,53 +28,75 @@ class Replay:
     owner: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        graph, offsets, r = self.project.graph, self.project.plan.offsets, self.placed.region
-        source, last = r.nodes[0].inputs[0], r.nodes[-1].outputs[0]
+        self.region = self.placed.region
         self.owner = np.full(self.project.plan.arena, -1, np.int64)
-        self.rows = [row_bytes(graph[source]), *(row_bytes(graph[n.outputs[0]]) for n in r.nodes)]
-        self.spots = [offsets[source], *(self.placed.offset + at for at in r.offsets[:-1]), offsets[last]]
-        self.made, self.base = [0] * len(r.lines), [0] * len(r.lines)
+        nodes, windows = self.region.nodes, self.region.windows
+        self.made, self.base = [0] * len(nodes), [0] * len(nodes)
+        self.maker = {n.outputs[0]: k for k, n in enumerate(nodes)}
+        read = [n.inputs[i] for n, w in zip(nodes, windows, strict=True) for i in w.inputs]
+        self.inputs = [t for t in dict.fromkeys(read) if t not in self.maker]
+        self.ids = {t: i for i, t in enumerate([*self.inputs, *self.maker])}
 
-    def place(self, k: int, row: int) -> slice:
-        line = 0 < k < len(self.spots) - 1
-        at = self.spots[k] + (row - (self.base[k - 1] if line else 0)) * self.rows[k]
-        assert at >= 0 and at + self.rows[k] <= self.project.plan.arena
-        return slice(at, at + self.rows[k])
+    def place(self, name: str, row: int) -> slice:
+        size, k = row_bytes(self.project.graph[name]), self.maker.get(name)
+        at = self.project.plan.offsets.get(name, 0)
+        if k is not None and k < len(self.made) - 1:
+            at, row = self.placed.offset + self.region.offsets[k], row - self.base[k]
+        at += row * size
+        assert at >= 0 and at + size <= self.project.plan.arena
+        return slice(at, at + size)
 
-    def whole(self, k: int, row: int) -> None:
-        assert np.all(self.owner[self.place(k, row)] == 100_000 * k + row), (k, row)
+    def whole(self, name: str, row: int) -> None:
+        assert np.all(self.owner[self.place(name, row)] == 100_000 * self.ids[name] + row), (name, row)
 
-    def make(self, k: int, row: int) -> None:
-        """Row of layer k, and before it the rows that it needs."""
-        w, line = self.placed.region.windows[k], k - 1
-        if k:
-            if w.first(row) > self.base[line]:
-                kept = [(n, self.owner[self.place(k, n)].copy()) for n in range(w.first(row), self.made[line])]
-                self.base[line] = w.first(row)
-                for n, old in kept:
-                    self.owner[self.place(k, n)] = old
-            while self.made[line] < w.end(row):
-                self.make(k - 1, self.made[line])
-                self.made[line] += 1
-        for n in range(w.first(row), w.end(row)):
-            self.whole(k, n)
-        workspace = slice(self.placed.workspace, self.placed.workspace + self.placed.region.workspace)
-        self.owner[workspace] = -1
-        spot = self.place(k + 1, row)
-        source = slice(self.spots[0], self.spots[0] + self.rows[0] * self.placed.region.windows[0].rows_in)
-        self.over += spot.start < source.stop and source.start < spot.stop
-        self.owner[spot] = 100_000 * (k + 1) + row
-        for n in range(w.first(row), w.end(row)):
-            self.whole(k, n)  # the kernel may read any of them to its end
+    def write(self, name: str, row: int) -> None:
+        self.owner[self.place(name, row)] = 100_000 * self.ids[name] + row
+
+    def make(self, k: int) -> None:
+        """The next row of layer k, and before it the rows that it needs."""
+        row, (node, w) = self.made[k], (self.region.nodes[k], self.region.windows[k])
+        sources = [node.inputs[i] for i in w.inputs]
+        for p in [self.maker[t] for t in sources if t in self.maker]:
+            while self.made[p] < w.end(row):
+                self.make(p)
+        if k < len(self.made) - 1:
+            self.advance(k)
+        windows = [(t, n) for t in sources for n in range(w.first(row), w.end(row))]
+        for t, n in windows:
+            self.whole(t, n)
+        self.owner[self.placed.workspace : self.placed.workspace + self.region.workspace] = -1
+        spot = self.place(node.outputs[0], row)
+        for t in self.inputs:
+            image = self.place(t, 0).start
+            self.over += spot.start < image + self.project.graph[t].nbytes and image < spot.stop
+        in_place = [t for t in sources if self.place(t, w.first(row)) == spot and t in self.maker]
+        self.write(node.outputs[0], row)
+        for t, n in windows:
+            if t not in in_place:
+                self.whole(t, n)  # the kernel may read any of them to its end
+        self.made[k] += 1
+
+    def advance(self, k: int) -> None:
+        name = self.region.nodes[k].outputs[0]
+        pairs = zip(self.region.nodes, self.region.windows, self.made, strict=True)
+        least = min([self.made[k], *(w.first(row) for n, w, row in pairs if name in (n.inputs[i] for i in w.inputs))])
+        if least > self.base[k]:
+            kept = [(n, self.owner[self.place(name, n)].copy()) for n in range(least, self.made[k])]
+            self.base[k] = least
+            for n, old in kept:
+                self.owner[self.place(name, n)] = old
+        assert self.made[k] - self.base[k] < self.region.rows[k], "no room for a row"
 
     def run(self) -> int:
-        windows = self.placed.region.windows
-        for n in range(windows[0].rows_in):
-            self.owner[self.place(0, n)] = n
+        windows, out = self.region.windows, self.region.nodes[-1].outputs[0]
+        graph = self.project.graph
+        for t in self.inputs:
+            for n in range(graph[t].shape[1]):
+                self.write(t, n)
+        while self.made[-1] < windows[-1].rows_out:
+            self.make(len(windows) - 1)
         for row in range(windows[-1].rows_out):
-            self.make(len(windows) - 1, row)
-        for row in range(windows[-1].rows_out):
-            self.whole(len(windows), row)
+            self.whole(out, row)
         return self.over
 
 
@@ -97,16 +116,16 @@ def test_one_byte_closer_is_found() -> None:
     for s in subjects():
         project = s.model("int8", "net", optimize="ram").project
         for placed in project.streams:
-            name, gap = placed.region.nodes[0].inputs[0], behind(placed.region, project.graph)
             end = project.plan.offsets[placed.region.nodes[-1].outputs[0]]
-            least = max(end + gap.output, placed.offset + gap.memory)
-            if project.plan.offsets[name] != least:
-                continue
-            project.plan.offsets[name] -= 1
-            with pytest.raises(AssertionError):
-                replay(project)
-            project.plan.offsets[name] += 1
-            found += 1
+            for name, gap in placed.region.behind.items():
+                least = max(end + gap.output, placed.offset + gap.memory)
+                if project.plan.offsets[name] != least:
+                    continue
+                project.plan.offsets[name] -= 1
+                with pytest.raises(AssertionError):
+                    replay(project)
+                project.plan.offsets[name] += 1
+                found += 1
     assert found
 
 

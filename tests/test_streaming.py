@@ -1,7 +1,8 @@
-"""Row streaming: schedules replayed, and random chains byte for byte through every scheme, the host and both cores."""
+"""Row streaming: random chains and networks with branches, byte for byte through every scheme, host and both cores."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch import nn
 
 from genn import streaming
 from genn.ir import SCHEMES
-from genn.streaming import Window
+from genn.ops.rows import Window
 from tests import harness
+from tests.branched import KINDS, Branched
 
-CHAINS = 10
+CHAINS, BRANCHED = 3, len(KINDS)
+NETS = int(os.environ.get("GENN_STREAM_NETS", "30"))  # of the long run
 
 
 def chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
@@ -52,31 +55,72 @@ def chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
 
 def subjects() -> list[harness.Subject]:
     def make() -> list[harness.Subject]:
-        made = [(seed, *chain(seed)) for seed in range(CHAINS)]
-        return [harness.subject(net, [shape], f"chain {seed}", seed) for seed, net, shape in made]
+        made = [("chain", seed, *chain(seed)) for seed in range(CHAINS)]
+        made += [("branched", seed, Branched(seed), Branched.shape) for seed in range(BRANCHED)]
+        return [harness.subject(net, [shape], f"{kind} {seed}", seed) for kind, seed, net, shape in made]
 
     return harness.once("streaming", make)
+
+
+@pytest.fixture
+def widest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything streams that can, in the largest regions, whatever the peak."""
+
+    def best(choice: streaming.Choice, arena: object) -> list[streaming.Region]:
+        found: list[streaming.Region] = []
+        j = len(choice.nodes) - 1
+        while j >= 0:
+            if choice.nodes[j].name in choice.windows:
+                choice._regions(j)
+                nodes = choice.nodes[min(a for a, b in choice.costs if b == j) : j + 1]
+                found.insert(0, streaming.region(nodes, choice.graph, choice.windows, choice.row_workspaces))
+                j -= len(nodes) - 1
+            j -= 1
+        return found
+
+    monkeypatch.setattr(streaming.Choice, "best", best)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_that_can_stream_does_on_the_host(scheme: str, widest: None, tmp_path: Path, need_tool) -> None:
+    need_tool("cc")
+    models = [s.model(scheme, f"n{i}", optimize="ram") for i, s in enumerate(subjects())]
+    streamed = {n.op for m in models for x in m.project.streams for n in x.region.nodes}
+    assert streamed >= {"conv2d", "max_pool2d", "avg_pool2d", "add", "sub", "mul", "concat", "slice", "hardswish"}
+    assert any(len(made) > 1 for m in models for x in m.project.streams for made in x.region.sources)
+    assert harness.host_differences(models, subjects(), tmp_path) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_many_networks_stream(scheme: str, widest: None, tmp_path: Path, need_tool) -> None:
+    need_tool("cc")
+    for seed in range(NETS):
+        net, shape = (Branched(seed), Branched.shape) if seed % 2 else chain(seed)
+        s = harness.subject(net, [shape], f"{seed}", seed)
+        model = s.model(scheme, "net", optimize="ram")
+        assert harness.host_differences([model], [s], tmp_path / str(seed)) == [], s.label
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "generic-m4"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_that_can_stream_does_in_the_emulator(
+    scheme: str, target: str, widest: None, tmp_path: Path, need_tool
+) -> None:
+    need_tool("arm-none-eabi-gcc")
+    models = [s.model(scheme, f"n{i}", target=target, optimize="ram") for i, s in enumerate(subjects())]
+    assert harness.emulated_differences(models, subjects(), tmp_path / "many", target) == []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_streamed_on_the_host(scheme: str, tmp_path: Path, need_tool) -> None:
     need_tool("cc")
     found = subjects()
-    for target in (None, "generic-m4"):
-        models = [s.model(scheme, f"n{i}", target=target, optimize="ram") for i, s in enumerate(found)]
-        whole = [s.model(scheme, f"n{i}", target=target) for i, s in enumerate(found)]
-        assert sum(bool(m.project.streams) for m in models) > len(found) // 2
-        assert all(a.project.plan.arena <= b.project.plan.arena for a, b in zip(models, whole, strict=True))
-        assert harness.host_differences(models, found, tmp_path / str(target)) == []
-
-
-@pytest.mark.parametrize("target", ["cortex-m0plus", "generic-m4"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_streamed_in_the_emulator(scheme: str, target: str, tmp_path: Path, need_tool) -> None:
-    need_tool("arm-none-eabi-gcc")
-    found = subjects()
-    models = [s.model(scheme, f"n{i}", target=target, optimize="ram") for i, s in enumerate(found)]
-    assert harness.emulated_differences(models, found, tmp_path / "many", target) == []
+    models = [s.model(scheme, f"n{i}", target="generic-m4", optimize="ram") for i, s in enumerate(found)]
+    whole = [s.model(scheme, f"n{i}", target="generic-m4") for i, s in enumerate(found)]
+    assert sum(bool(m.project.streams) for m in models) > len(found) // 2
+    assert all(a.project.plan.arena <= b.project.plan.arena for a, b in zip(models, whole, strict=True))
+    assert harness.host_differences(models, found, tmp_path) == []
 
 
 def test_layers_are_compared_though_they_stream(tmp_path: Path, need_tool) -> None:
@@ -91,20 +135,15 @@ def test_layers_are_compared_though_they_stream(tmp_path: Path, need_tool) -> No
     assert streamed and all(r["cycles"] > 0 for r in costs["layers"] if r["symbol"] in streamed)
 
 
-def test_every_window_of_a_region_is_in_its_line_buffer() -> None:
-    for s in subjects():
-        graph = s.model("int8", "net", optimize="ram").graph
-        for nodes in streaming.chains(graph):
-            if len(nodes) > 1:
-                streaming.check(graph, [streaming.region(nodes, graph, {})])
-
-
 def test_windows() -> None:
     same = Window(stride=1, pad=1, reach=3, rows_in=5, rows_out=5)
     assert [(same.first(r), same.end(r)) for r in range(5)] == [(0, 2), (0, 3), (1, 4), (2, 5), (3, 5)]
-    assert same.kept == 3 and same.padded
+    assert same.alone == 1 and same.padded and same.usable
     half = Window(stride=2, pad=0, reach=2, rows_in=7, rows_out=3)
-    assert half.kept == 2 and not half.padded
+    assert half.alone == 2 and not half.padded and half.usable
+    part = Window(stride=2, pad=-1, reach=1, rows_in=7, rows_out=3)
+    assert [(part.first(r), part.end(r)) for r in range(3)] == [(1, 2), (3, 4), (5, 6)] and part.usable
+    assert not Window(stride=1, pad=3, reach=3, rows_in=5, rows_out=9).usable
 
 
 def test_the_fewest_layers_stream_that_bring_the_peak_down() -> None:

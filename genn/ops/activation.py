@@ -14,6 +14,7 @@ from genn.errors import ModelError
 from genn.ir import Graph, Node, QParams
 from genn.ops import lut, weights
 from genn.ops.base import INF, Array, Call, Case, Lowered, Op, Shape, Stats, in_tensor, out_tensor, register, suffix
+from genn.ops.rows import Window
 
 F = np.float32
 SHAPES: tuple[Shape, ...] = ((1, 1), (1, 37), (1, 5, 9), (1, 3, 1, 1), (1, 4, 7, 3))
@@ -43,6 +44,9 @@ class Elementwise(Op):
 
     def shape(self, attrs, *shapes: Shape) -> list[Shape]:
         return [shapes[0]]
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        return Window.plain(in_tensor(node, graph).shape[1])
 
 
 @register

@@ -15,7 +15,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from genn.frontend import Builder
+    from genn.ops.rows import Window
 
 Shape = tuple[int, ...]
 INF = float("inf")
@@ -51,7 +52,8 @@ class Call:
             values are int, float (emitted as exact float32) or a tuple of ints.
     args:   ``in0 in1 .. out0 ..`` arena tensors (``inI`` is ``node.inputs[I]``), ``w`` the packed weights, ``c.NAME`` a
             constant array, ``ws`` workspace, ``0`` a null pointer;
-            ``out0+N`` / ``in0+N`` adds N elements.
+            ``out0+N`` / ``in0+N`` adds N elements; ``c.NAME@N`` is entry number row, of N elements, in a layer that
+            runs row by row.
     """
 
     function: str
@@ -149,6 +151,14 @@ class Op:
     def slices(self, node: Node, graph: Graph) -> dict[int, int]:
         """Inputs that may lie in the output, so many bytes from its beginning, where nothing is left to do then."""
         return {}
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        """How the node, whose output is one image NHWC, reads rows; None if it cannot run row by row."""
+        return None
+
+    def one_row(self, node: Node, graph: Graph, window: Window) -> Node:
+        """``node`` as it makes one row of its output alone, with all the padding of ``window`` around its input."""
+        return replace(node)
 
     def macs(self, node: Node, graph: Graph) -> int:
         """Multiply-accumulates of one inference (0 for operators that have none)."""

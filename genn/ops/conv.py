@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from genn.ops.base import (
     register,
     suffix,
 )
+from genn.ops.rows import Window
 
 
 def same_padding(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -223,6 +225,17 @@ class Conv2d(Op):
         return Lowered(
             self.header, [Call(f"genn_conv_{sfx}", f"genn_conv_{sfx}", params, ("in0", *names, "out0"))], packed, consts
         )
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        a, x, y, w = node.attrs, in_tensor(node, graph), out_tensor(node, graph), in_tensor(node, graph, 1)
+        if "block" in node.quant:
+            return None  # its exponent is that of all rows
+        reach = (a.pool[0] - 1) * a.stride[0] + (w.shape[1] - 1) * a.dilation[0] + 1
+        return Window(a.pool[0] * a.stride[0], a.pad[0], reach, x.shape[1], y.shape[1])
+
+    def one_row(self, node: Node, graph: Graph, window: Window) -> Node:
+        pad = (window.pad, window.below, *node.attrs.pad[2:])
+        return replace(node, attrs=node.attrs._replace(pad=pad))
 
     def macs(self, node: Node, graph: Graph) -> int:
         w = in_tensor(node, graph, 1)

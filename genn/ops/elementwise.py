@@ -19,6 +19,7 @@ from genn.ir import Graph, Node, QParams, Tensor
 from genn.numerics import INT32_MAX
 from genn.ops.affine import Affine, affine, collapse, function_module, strides
 from genn.ops.base import CTYPE, INF, Array, Call, Case, Lowered, Op, Shape, Stats, out_tensor, register, suffix
+from genn.ops.rows import Window
 from genn.ops.weights import clamp_f, finish_params
 
 
@@ -39,6 +40,11 @@ def broadcast_steps(shape: Shape, out: Shape) -> list[int]:
     """Element steps of an operand of ``shape`` on a walk over ``out``; 0 where it repeats."""
     full = (1,) * (len(out) - len(shape)) + tuple(shape)
     return [s if n > 1 else 0 for n, s in zip(full, strides(full), strict=True)]
+
+
+def _rows(shape: Shape) -> int:
+    """Rows of an operand as it broadcasts to an image NHWC."""
+    return shape[-3] if len(shape) > 2 else 1
 
 
 class Attrs(NamedTuple):
@@ -128,6 +134,14 @@ class Binary(Op):
     def inplace_inputs(self, node: Node, graph: Graph) -> tuple[int, ...]:
         size = out_tensor(node, graph).size
         return tuple(i for i, n in enumerate(node.inputs) if graph[n].const is None and graph[n].size == size)
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        """Operands have the output's rows, or none of their own and are repeated in every one."""
+        rows = out_tensor(node, graph).shape[1]
+        own = tuple(i for i, n in enumerate(node.inputs) if _rows(graph[n].shape) == rows)
+        fits = rows > 1 and own and all(graph[node.inputs[i]].const is None for i in own)
+        fits = fits and all(_rows(graph[n].shape) == 1 for i, n in enumerate(node.inputs) if i not in own)
+        return Window.plain(rows, own) if fits else None
 
     def lower(self, node: Node, graph: Graph) -> Lowered:
         y, q, attrs = out_tensor(node, graph), node.quant, node.attrs

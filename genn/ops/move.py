@@ -13,6 +13,7 @@ from genn.errors import ModelError
 from genn.ir import Graph, Node
 from genn.ops.affine import Affine, Steps, collapse, function_module, rescale, strides
 from genn.ops.base import CTYPE, Array, Call, Case, Lowered, Op, Shape, Stats, in_tensor, out_tensor, register, suffix
+from genn.ops.rows import Window
 
 
 def move_call(graph: Graph, node: Node, args: tuple[str, str], walk: list[Steps], rule: Affine | None) -> Call:
@@ -357,6 +358,11 @@ class Concat(Op):
             at += graph[name].nbytes
         return found
 
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        """Parts side by side in a row, none of them a constant."""
+        inside = node.attrs.axis in (2, 3) and all(graph[n].const is None for n in node.inputs)
+        return Window.plain(out_tensor(node, graph).shape[1], tuple(range(len(node.inputs)))) if inside else None
+
     def lower(self, node: Node, graph: Graph) -> Lowered:
         y, axis = out_tensor(node, graph), node.attrs.axis
         rows, at = math.prod(y.shape[:axis]), 0
@@ -484,14 +490,9 @@ class Pad(Op):
         import torch.nn.functional as F
 
         for pad, shape, value in [
-            ((1, 2), (1, 3, 5), 0.0),
-            ((1, 0, 2, 1), (1, 3, 4, 5), 0.0),
-            ((0, 3, 1, 0), (1, 1, 1, 1), 0.0),
-            ((1, 1, 1, 1), (1, 2, 3, 3), 0.5),
-            ((2, 2), (1, 7), 9.0),
-            ((-1, 2, 1, -2), (1, 2, 4, 5), 0.0),
-            ((-1, -1), (1, 2, 6), 0.0),
-            ((0, 0, 0, 0, 1, 2), (1, 3, 2, 2), 0.0),
+            ((1, 2), (1, 3, 5), 0.0), ((1, 0, 2, 1), (1, 3, 4, 5), 0.0), ((0, 3, 1, 0), (1, 1, 1, 1), 0.0),
+            ((1, 1, 1, 1), (1, 2, 3, 3), 0.5), ((2, 2), (1, 7), 9.0), ((-1, 2, 1, -2), (1, 2, 4, 5), 0.0),
+            ((-1, -1), (1, 2, 6), 0.0), ((0, 0, 0, 0, 1, 2), (1, 3, 2, 2), 0.0),
         ]:
             module = function_module(lambda x, pad=pad, value=value: F.pad(x, pad, value=value))
             yield Case(module, [shape], f"pad {pad} {value}")

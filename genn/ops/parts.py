@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from genn.ir import Graph, Node
 from genn.ops.affine import collapse, function_module, strides
 from genn.ops.base import Case, Lowered, Op, Shape, in_tensor, register
 from genn.ops.move import move_call
+from genn.ops.rows import Window
 
 
 @register
@@ -86,6 +88,14 @@ class Slice(Op):
         walk = collapse(a.size, [k * s for k, s in zip(a.step, step, strict=True)], strides(a.size))
         start = sum(i * s for i, s in zip(a.begin, step, strict=True))
         return Lowered(self.header, [move_call(graph, node, (f"in0+{start}", "out0"), walk, None)])
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        a = node.attrs
+        return Window(a.step[1], -a.begin[1], 1, in_tensor(node, graph).shape[1], a.size[1])
+
+    def one_row(self, node: Node, graph: Graph, window: Window) -> Node:
+        a = node.attrs
+        return replace(node, attrs=a._replace(begin=(0, 0, *a.begin[2:]), size=(1, 1, *a.size[2:])))
 
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from genn.errors import ModelError
 from genn.ir import Graph, Node
 from genn.ops.affine import average, function_module
 from genn.ops.base import Array, Call, Case, Lowered, Op, Shape, Stats, in_tensor, out_tensor, register, suffix
+from genn.ops.rows import Window
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------
@@ -106,6 +107,24 @@ class WindowAverage(Averaging):
         """(kernel, stride) where all windows lie inside, at a fixed stride; else None."""
         raise NotImplementedError
 
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        """Windows at a fixed stride."""
+        x = in_tensor(node, graph)
+        if (same := self.uniform(node.attrs, x.shape)) is None:
+            return None
+        (kh, _), (sh, _) = same
+        return Window(sh, 0, kh, x.shape[1], node.attrs.out[0])
+
+    def one_row(self, node: Node, graph: Graph, window: Window) -> Node:
+        """With the table of all rows, from which each takes its own."""
+        x, one = in_tensor(node, graph), node.attrs._replace(out=(1, node.attrs.out[1]))
+        if self.uniform(node.attrs, x.shape) is not None:
+            return replace(node, attrs=one)
+        table, counts = _table(self.windows(node.attrs, x.shape)[0])
+        table[:, 1] -= table[:, 0]
+        table[:, 0] = 0  # a row's function is given the first row of its window
+        return replace(node, attrs=one, quant=node.quant | {"rows": (table, counts)})
+
     def divisors(self, attrs: Any, rows: Windows, cols: Windows) -> np.ndarray:
         """(OH, OW)"""
         fixed = self.divisor(attrs)
@@ -145,14 +164,14 @@ class WindowAverage(Averaging):
         n, h, w, c = x.shape
         params: dict[str, Any] = {"n": n, "h": h, "w": w, "c": c, "oh": y.shape[1], "ow": y.shape[2]}
         ends = "_f32" if graph.scheme == "float32" else ""
-        divisors = self.divisors(attrs, rows, cols)
-        if (same := self.uniform(attrs, x.shape)) is not None:
+        divisors, by_row = self.divisors(attrs, rows, cols), node.quant.get("rows")
+        if by_row is None and (same := self.uniform(attrs, x.shape)) is not None:
             (kh, kw), (sh, sw) = same
             params |= {"kh": kh, "kw": kw, "sh": sh, "sw": sw}
             params |= {"divisor": float(divisors[0, 0])} if ends else finish(node, graph, kh * kw)
             call = Call(f"genn_avg_pool2d_{suffix(graph)}", f"genn_avg_pool2d{ends}", params, ("in0", "out0"))
             return Lowered(self.header, [call])
-        row_table, row_counts = _table(rows)
+        row_table, row_counts = by_row or _table(rows)
         col_table, col_counts = _table(cols)
         fixed = self.divisor(attrs)
         table = np.full((len(row_counts), len(col_counts)), fixed) if fixed else np.outer(row_counts, col_counts)
@@ -166,7 +185,7 @@ class WindowAverage(Averaging):
             assert x.q is not None
             last = finish(node, graph, 0)
             params |= {"zero": -x.q.zero_point} | {k: last[k] for k in ("pre", "shift", "offset", "lo", "hi")}
-        args = ("in0", *(f"c.{k}" for k in consts), "out0")
+        args = ("in0", *("c.rows@3" if k == "rows" and by_row else f"c.{k}" for k in consts), "out0")
         call = Call(f"genn_window_pool2d_{suffix(graph)}", f"genn_window_pool2d{ends}", params, args)
         return Lowered(self.header, [call], consts=consts)
 
@@ -316,6 +335,14 @@ class MaxPool2d(Op):
         call = Call(f"genn_max_pool2d_{suffix(graph)}", "genn_max_pool2d", params, ("in0", "out0"))
         return Lowered(self.header, [call])
 
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        a, rows = node.attrs, in_tensor(node, graph).shape[1]
+        return Window(a.stride[0], a.pad[0], (a.kernel[0] - 1) * a.dilation[0] + 1, rows, a.out[0])
+
+    def one_row(self, node: Node, graph: Graph, window: Window) -> Node:
+        a, (_, left, _, right) = node.attrs, node.attrs.pad
+        return replace(node, attrs=a._replace(pad=(window.pad, left, window.below, right), out=(1, a.out[1])))
+
     def samples(self, rng: np.random.Generator) -> Iterator[Case]:
         from torch import nn
 
@@ -370,6 +397,10 @@ class AvgPool2d(WindowAverage):
 
     def divisor(self, attrs) -> int:
         return attrs.divisor
+
+    def window(self, node: Node, graph: Graph) -> Window | None:
+        a, rows = node.attrs, in_tensor(node, graph).shape[1]
+        return Window(a.stride[0], a.pad[0], a.kernel[0], rows, a.out[0])
 
     def uniform(self, attrs, shape):
         inside = all(w.inside.all() for w in self.windows(attrs, shape)) and not any(attrs.pad[:2])
