@@ -432,7 +432,8 @@ def _layer(p: CProject, layer: Layer) -> str:
     out.append("")
     for k, call in enumerate(layer.lowered.calls):
         args = [f"&p{k}", *(_argument(p, layer, a) for a in call.args)]
-        text, pad = f"    {call.function}(", " " * (len(call.function) + 5)
+        when = "if (rows > 0) " if window is not None and window.gaps and call.args[0] != "out0" else ""
+        text, pad = f"    {when}{call.function}(", " " * (len(when + call.function) + 5)
         out.append(text + _rows(args, pad, 116).strip().rstrip(",") + ");")
     return "\n".join([*out, "    GENN_LAYER_END;", "}"])
 

@@ -45,7 +45,7 @@ def trace(nodes: Sequence[Node], windows: Sequence[Window]) -> Trace:
     last = len(nodes) - 1
     sources = producers(nodes, windows)
     users = readers(sources)
-    firsts = [[w.first(r) for r in range(w.rows_out + 1)] for w in windows]
+    firsts = [[min(w.first(r), w.rows_in) for r in range(w.rows_out + 1)] for w in windows]
     ends = [[w.end(r) for r in range(w.rows_out)] for w in windows]
     needed: dict[str, list[tuple[int, list[int]]]] = {}  # tensor -> its readers and what each still needs of it
     for k, (n, w) in enumerate(zip(nodes, windows, strict=True)):

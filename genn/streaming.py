@@ -3,7 +3,7 @@
 A region is a run of layers with one result: whatever else they make is read inside only, so branches fork and join in
 it as they like.  What lies between two layers is a line buffer with the rows that are needed at once; rows that nobody
 needs any more leave at its front and the others move up, so that a window's rows always lie one behind another and any
-kernel can read them.  A row that is read at once after it was made is *passing*: all such share two places in turn.
+kernel can read them.  A row that is read at once after it was made is *passing*: all such share one place.
 ``genn.stream_trace`` is the schedule.
 
 ``Choice`` finds the partition of the running order into regions and whole layers that has the lowest peak, and of those
@@ -78,33 +78,39 @@ class Region:
         return [i for i in found if i not in made]
 
 
-def _stacked(workspace: int, lines: Sequence[int], turns: Sequence[int | None]) -> list[int]:
-    """Aligned offsets of line buffers behind a workspace and the places of passing rows, and their end.
+def _stacked(workspace: int, lines: Sequence[int], turns: Sequence[int | None], reader: Sequence[int]) -> list[int]:
+    """Aligned offsets of line buffers behind a workspace and the place of passing rows, and their end.
 
-    turns: which of the two places a line has, None: memory of its own.
+    turns: at which end of that place a line lies, None: in memory of its own.  reader: who reads each line first; a
+    passing row and the one made of it lie there together.
     """
-    at, out = _aligned(workspace), [0] * len(lines)
-    for turn in (0, 1):
-        mine = [k for k, t in enumerate(turns) if t == turn]
-        for k in mine:
+    start, sizes = _aligned(workspace), [_aligned(size) for size in lines]
+    out, passing = [start] * len(lines), [k for k, turn in enumerate(turns) if turn is not None]
+    room = 0
+    for k in passing:
+        r = reader[k]
+        apart = r < len(lines) and turns[r] not in (None, turns[k])
+        room = max(room, sizes[k] + (sizes[r] if apart else 0))
+    at = start + room
+    for k, turn in enumerate(turns):
+        if turn is None:
             out[k] = at
-        at += _aligned(max((lines[k] for k in mine), default=0))
-    for k, size in enumerate(lines):
-        if turns[k] is None:
-            out[k] = at
-            at += _aligned(size)
+            at += sizes[k]
+        elif turn == 1:
+            out[k] = start + room - sizes[k]
     return [*out, at]
 
 
-def _turns(nodes: Sequence[Node], windows: Sequence[Window], graph: Graph) -> list[int | None]:
-    """Which of the two places of passing rows each line but the last has; None: memory of its own.
+def _turns(
+    nodes: Sequence[Node], windows: Sequence[Window], graph: Graph, users: Sequence[Sequence[int]]
+) -> list[int | None]:
+    """At which end of the place of passing rows each line but the last lies; None: in memory of its own.
 
     A row is passing if its only reader takes row by row what was made last: nothing runs in between.  A reader that may
     work in place passes it on where it is.
     """
     turns: list[int | None] = [None] * len(nodes)
     sources = producers(nodes, windows)
-    users = readers(sources)
     for k in reversed(range(len(nodes) - 1)):
         r, name = users[k][0], nodes[k].outputs[0]
         w, reader = windows[r], nodes[r]
@@ -165,7 +171,9 @@ def _region(
     rows = [row_bytes(graph[n.outputs[0]]) for n in nodes]
     lines = tuple(traced.kept[k] * rows[k] for k in range(start, last))
     workspace = max(workspaces.get(n.name, 0) for n in own)
-    *offsets, size = _stacked(workspace, lines, _turns(own, windows[start:], graph))
+    users = readers(producers(own, windows[start:]))
+    turns = _turns(own, windows[start:], graph, users)
+    *offsets, size = _stacked(workspace, lines, turns, [u[0] for u in users[:-1]])
     made = {n.outputs[0] for n in own}
     by_rows = {n.inputs[i] for n, w in zip(own, windows[start:], strict=True) for i in w.inputs} - made
     whole = {x for n, w in zip(own, windows[start:], strict=True) for i, x in enumerate(n.inputs) if i not in w.inputs}

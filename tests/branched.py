@@ -82,7 +82,7 @@ class Thin(nn.Module):
         self.a, self.b = conv(c, c), nn.Linear(c, c)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.a(x[:, :, 1::2, ::2]))
+        x = F.relu(self.a(x[:, :, 1::2, ::2]) + F.pad(self.a(x), (1, -1, -2, 1), value=0.5)[:, :, ::2, ::2])
         return x * torch.sigmoid(self.b(x.mean((2, 3))))[:, :, None, None]
 
 

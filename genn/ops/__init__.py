@@ -8,6 +8,7 @@ from genn.ops import (
     mean,
     mfcc,
     move,
+    pad,
     parts,
     pool,
     smooth,
@@ -20,7 +21,7 @@ from genn.ops.base import aten_table, registry
 
 FAMILIES = (
     *(activation, conv, dense, elementwise, mean, mfcc, move),
-    *(parts, pool, smooth, softmax, stream, transposed, upsample),
+    *(pad, parts, pool, smooth, softmax, stream, transposed, upsample),
 )
 
 __all__ = ["FAMILIES", "aten_table", "registry"]

@@ -1,4 +1,4 @@
-"""Moves (transpose, reshape, pad, concat, copy): meaning stays, places change, so one strided copy serves them all."""
+"""Moves (transpose, reshape, concat, copy): meaning stays, places change, so one strided copy serves them all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def copy_all(node: Node, graph: Graph) -> Lowered:
     return Lowered("genn_move.h", [move_call(graph, node, ("in0", "out0"), walk, None)])
 
 
-def _note(node: Node, rules: Sequence[Affine | None]) -> None:
+def note(node: Node, rules: Sequence[Affine | None]) -> None:
     """Proof and error of the node, over all its rules."""
     live = [r for r in rules if r is not None]
     if live:
@@ -343,7 +343,7 @@ class Concat(Op):
         consts = {i: graph[name].const for i, name in enumerate(node.inputs)}
         node.quant["const"] = {i: y.q.quantize(c)[None] for i, c in consts.items() if c is not None}
         node.quant["rules"] = [rules.get(name) for name in node.inputs]
-        _note(node, node.quant["rules"])
+        note(node, node.quant["rules"])
 
     def slices(self, node: Node, graph: Graph) -> dict[int, int]:
         """Parts that lie in one piece in the result and keep their integers."""
@@ -398,101 +398,3 @@ class Concat(Op):
         half = torch.full((1, 2), 0.5)
         yield Case(function_module(lambda x: torch.cat([x, half], 1)), [(1, 4)], "cat with a constant")
         yield Case(function_module(lambda *xs: torch.stack(xs, 1)), [(1, 3, 4), (1, 3, 4)], "stack")
-
-
-@register
-class Pad(Op):
-    """inputs: x.  ``pads``: elements before and after each axis, set to ``value``; negative ones cut off."""
-
-    name, family = "pad", "move"
-    aten = ("aten.pad.default", "aten.constant_pad_nd.default")
-    header = "genn_move.h"
-    doc = "F.pad with a constant, ZeroPad, ConstantPad; negative sizes crop"
-
-    class Attrs(NamedTuple):
-        pads: tuple[tuple[int, int], ...]
-        value: float = 0.0
-
-    def load(self, b, node) -> Any:
-        a = b.arguments(node)
-        if a.get("mode", "constant") != "constant":
-            raise ModelError(f"padding mode {a['mode']!r} is not supported", fix="pad with a constant")
-        sizes = [int(p) for p in a["pad"]]
-        rank = len(b.shape(a["self"]))
-        pairs = list(zip(sizes[::2], sizes[1::2], strict=True))[::-1]
-        pads = ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
-        if not any(any(p) for p in pads):
-            return a["self"]
-        value = float(a.get("value") or 0.0)
-        pooled = all("max_pool2d" in str(user.target) for user in node.users)
-        sides = all(p == (0, 0) for p in pads[:-2]) and min(min(p) for p in pads) >= 0
-        if not math.isfinite(value) and not (value < 0 and pooled and sides):
-            raise ModelError(f"padding with {value} is supported only around images that max_pool2d alone reads")
-        return b.emit("pad", [a["self"]], self.Attrs(pads, value))
-
-    def shape(self, attrs, *shapes: Shape) -> list[Shape]:
-        out = tuple(n + before + after for n, (before, after) in zip(shapes[0], attrs.pads, strict=True))
-        if min(out, default=1) < 1:
-            raise ModelError(f"padding {shapes[0]} by {attrs.pads} leaves nothing")
-        return [out]
-
-    def _apply(self, pads, x, value):
-        cut = tuple(slice(max(0, -b), n + min(0, a)) for n, (b, a) in zip(x.shape[1:], pads, strict=True))
-        grow = [(0, 0), *((max(0, b), max(0, a)) for b, a in pads)]
-        return np.pad(x[(slice(None), *cut)], grow, constant_values=value)
-
-    def ref_f(self, attrs, x):
-        return self._apply(attrs.pads, x, np.float32(attrs.value))
-
-    def ref_q(self, node, graph, x):
-        y, rule = out_tensor(node, graph), node.quant["rule"]
-        assert y.q is not None
-        x = x if rule is None else rule.apply([x], y.q.qmin, y.q.qmax)
-        return self._apply(node.attrs.pads, x, node.quant["value"])
-
-    def qparams(self, node, graph, stats):
-        """The input's QParams if they can express the value, else from calibration."""
-        q = in_tensor(node, graph).q
-        assert q is not None
-        value = node.attrs.value
-        fits = abs(float(q.dequantize(q.quantize(np.array(value)))) - value) <= 0.51 * float(q.scale)
-        return q if fits or not self._grows(node) else super().qparams(node, graph, stats)
-
-    @staticmethod
-    def _grows(node: Node) -> bool:
-        return any(max(p) > 0 for p in node.attrs.pads)
-
-    def prepare(self, node: Node, graph: Graph, stats: Mapping[str, Stats], options: Mapping[str, Any]) -> None:
-        y = out_tensor(node, graph)
-        if y.q is None:
-            return
-        rule = rescale(y, in_tensor(node, graph))
-        node.quant.update(rule=rule, value=int(y.q.quantize(np.array(node.attrs.value))))
-        _note(node, [rule])
-
-    def lower(self, node: Node, graph: Graph) -> Lowered:
-        x, y, pads = in_tensor(node, graph), out_tensor(node, graph), node.attrs.pads
-        inner = [n + min(0, b) + min(0, a) for n, (b, a) in zip(x.shape, pads, strict=True)]
-        start_x = sum(max(0, -b) * s for (b, _), s in zip(pads, strides(x.shape), strict=True))
-        start_y = sum(max(0, b) * s for (b, _), s in zip(pads, strides(y.shape), strict=True))
-        calls = []
-        if self._grows(node):
-            value = float(node.attrs.value) if graph.scheme == "float32" else node.quant["value"]
-            struct = "genn_fill_f32" if graph.scheme == "float32" else "genn_fill"
-            calls.append(Call(f"genn_fill_{suffix(graph)}", struct, {"n": y.size, "value": value}, ("out0",)))
-        if min(inner, default=1) > 0:
-            walk = collapse(inner, strides(x.shape), strides(y.shape))
-            args = (f"in0+{start_x}", f"out0+{start_y}")
-            calls.append(move_call(graph, node, args, walk, node.quant.get("rule")))
-        return Lowered(self.header, calls)
-
-    def samples(self, rng: np.random.Generator) -> Iterator[Case]:
-        import torch.nn.functional as F
-
-        for pad, shape, value in [
-            ((1, 2), (1, 3, 5), 0.0), ((1, 0, 2, 1), (1, 3, 4, 5), 0.0), ((0, 3, 1, 0), (1, 1, 1, 1), 0.0),
-            ((1, 1, 1, 1), (1, 2, 3, 3), 0.5), ((2, 2), (1, 7), 9.0), ((-1, 2, 1, -2), (1, 2, 4, 5), 0.0),
-            ((-1, -1), (1, 2, 6), 0.0), ((0, 0, 0, 0, 1, 2), (1, 3, 2, 2), 0.0),
-        ]:
-            module = function_module(lambda x, pad=pad, value=value: F.pad(x, pad, value=value))
-            yield Case(module, [shape], f"pad {pad} {value}")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Window:
     """The input rows of output row r: [r * stride - pad, r * stride - pad + reach), where they exist.
 
-    inputs: which of the node's inputs are read so; all others are read whole for every row.
+    inputs: which of the node's inputs are read so; all others are read whole for every row.  gaps: a window may hold no
+    row at all; the layer then reads none.
     """
 
     stride: int
@@ -18,6 +19,7 @@ class Window:
     rows_in: int
     rows_out: int
     inputs: tuple[int, ...] = (0,)
+    gaps: bool = False
 
     @staticmethod
     def plain(rows: int, inputs: tuple[int, ...] = (0,)) -> Window:
@@ -43,9 +45,9 @@ class Window:
     @property
     def alone(self) -> int:
         """Input rows of an image of which all padding makes one output row; below 1 if padding alone fills a window."""
-        return self.reach - max(0, self.pad) - self.below
+        return 1 if self.gaps else self.reach - max(0, self.pad) - self.below
 
     @property
     def usable(self) -> bool:
-        """True if every window holds a row that exists."""
-        return self.alone >= 1 and all(self.end(r) > self.first(r) for r in range(self.rows_out))
+        """True if every window holds a row that exists, where it must."""
+        return self.alone >= 1 and (self.gaps or all(self.end(r) > self.first(r) for r in range(self.rows_out)))
