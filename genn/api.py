@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import genn
-from genn import codegen, data, extras, quantize, reference, serialize
+from genn import codegen, data, extras, fit, quantize, reference, serialize
 from genn.errors import CheckFailed, UsageError
 from genn.ir import SCHEMES, Graph
 from genn.kernels import GOAL, Goal
@@ -47,6 +47,7 @@ def convert(
     float_mode: str = "exact",
     target: str | Target | None = None,
     optimize: str = "balanced",
+    sram: int | None = None,
     name: str | None = None,
     sensor: str | extras.Sensor | None = None,
     vectors: int = VECTORS,
@@ -63,10 +64,11 @@ def convert(
     sparse: ``auto`` stores exact zeros or not, layer by layer, as is worthwhile; ``always``, ``never``.
     target: the board or chip whose kernels the weights are packed for; the C runs everywhere, and fastest there.
     optimize: ``time``, ``flash``, ``balanced`` or ``ram``: what kernels and plan are chosen for.
+    sram: bytes for the arena; in the place of ``optimize``, the fastest way to run in them (``genn.fit``).
     sensor: ``TYPE:SCALE[:OFFSET]``: adds an integer-only conversion of sensor values to NAME.h.
     vectors, vector_data: how many test vectors travel with the C, and from which real inputs (default: calibration).
     front_end: signal processing that runs on the device before the network; ``vector_data`` is then what it takes.
-    Raises ModelError (unsupported, NaN, dynamic shapes ...) or UsageError.
+    Raises ModelError (unsupported, NaN, dynamic shapes ...), UsageError, or CheckFailed where no plan fits ``sram``.
     """
     from torch.export import ExportedProgram
 
@@ -89,6 +91,7 @@ def convert(
         float_mode=float_mode,
         target=target,
         optimize=optimize,
+        sram=sram,
         name=name or identifier(title.lower()),
         sensor=sensor,
         vectors=vectors,
@@ -107,6 +110,7 @@ def convert_graph(
     float_mode: str = "exact",
     target: str | Target | None = None,
     optimize: str = "balanced",
+    sram: int | None = None,
     kernel: str | None = None,
     name: str = "net",
     sensor: str | extras.Sensor | None = None,
@@ -121,17 +125,23 @@ def convert_graph(
     """
     check_name(name)
     board = load_target(target) if target is not None else None
-    graph = graph.copy()
-    graph.meta[GOAL] = Goal.of(board, optimize, kernel)
     sensor = extras.parse_sensor(sensor) if isinstance(sensor, str) else sensor
     samples = None
     if calibration is not None:
         samples = match_inputs(graph, calibration, "calibration")
-    quantized = quantize.quantize(graph, scheme, samples, sparse, float_mode)
+
+    def generate(goal: Goal) -> codegen.CProject:
+        source = graph.copy()
+        source.meta[GOAL] = goal
+        quantized = quantize.quantize(source, scheme, samples, sparse, float_mode)
+        return codegen.generate(in_order(front_end.attach(quantized) if front_end else quantized), name)
+
+    goal = Goal.of(board, optimize, kernel)
+    found = fit.fastest(generate, goal, sram) if sram is not None else None
+    project = found.project if found else generate(goal)
+    quantized = project.graph
     if front_end is not None:
-        graph, quantized, samples = front_end.attach(graph), front_end.attach(quantized), None
-    quantized = in_order(quantized)
-    project = codegen.generate(quantized, name)
+        graph, samples = front_end.attach(graph), None
     given = match_inputs(graph, vector_data, "test vectors") if vector_data is not None else samples
     if given is None:
         rng = np.random.default_rng(SEED)
@@ -146,7 +156,9 @@ def convert_graph(
     options = {"scheme": scheme, "sparse": sparse, "optimize": optimize, "target": board.name if board else None}
     if float_mode != "exact":
         options["float_mode"] = float_mode
-    return Model(graph, project, module, samples, options)
+    if found:
+        options |= {"optimize": found.optimize, "sram": sram}
+    return Model(graph, project, module, samples, options, found.plans(board) if found else [])
 
 
 def match_inputs(graph: Graph, arrays: Any, what: str) -> dict[str, np.ndarray]:
@@ -177,11 +189,13 @@ class Model:
         module: Any,
         samples: Mapping[str, np.ndarray] | None,
         options: Mapping[str, Any],
+        plans: list[dict[str, Any]] | None = None,
     ) -> None:
         self.float_graph, self.project, self.module = float_graph, project, module
         self.graph, self.name = project.graph, project.name
         self.samples, self.options = samples, dict(options)
         self.folder: Path | None = None
+        self.plans = plans or []  # what was weighed to fit ``sram``
         self.manifest = _manifest(self)
 
     # -- the generated C ----------------------------------------------------------------------------------------
@@ -219,7 +233,11 @@ class Model:
     # -- reports ------------------------------------------------------------------------------------------------
     def report(self, verbose: bool = False) -> Report:
         """What convert prints: layers, weights, arena, and with ``verbose`` bits and the accumulator proofs."""
-        return convert_report(self.manifest, self.project if verbose else None)
+        report = convert_report(self.manifest, self.project if verbose else None)
+        if self.plans:
+            report.tables.append(fit.table(self.plans, self.options["sram"]))
+            report.data["plans"] = self.plans
+        return report
 
     def check_fits(self, target: str | Target) -> None:
         """CheckFailed if weights or arena alone exceed the target's memories: by how much, and the heaviest layers."""

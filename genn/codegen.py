@@ -70,8 +70,8 @@ def generate(graph: Graph, name: str) -> CProject:
     """The C of ``graph``: NAME.h, NAME_layers.h, NAME.c, NAME_weights.c and the kernel headers they include."""
     layers, regions, placed = _planned(graph, name)
     if goal_of(graph).stream and any(layer.lowered.workspace for layer in layers):
-        spare = _planned(graph, name, spare=True)
-        if spare[2].arena < placed.arena:
+        spare = _planned(graph, name, spare=True) if placed.arena > goal_of(graph).limit else None
+        if spare is not None and spare[2].arena < placed.arena:
             layers, regions, placed = spare
     inside = {n.name for r in regions for n in r.nodes}
     for layer in layers:
@@ -106,7 +106,7 @@ def _planned(graph: Graph, name: str, spare: bool = False) -> tuple[list[Layer],
         whole = {layer.node.name: layer.lowered.workspace for layer in layers}
         row_workspaces = {name: lowered.workspace for name, (lowered, _) in rows.items()}
         choice = streaming.Choice(graph, windows, whole, row_workspaces)
-        regions = choice.best(lambda found: _placed(graph, layers, found).arena)
+        regions = choice.best(lambda found: _placed(graph, layers, found).arena, goal_of(graph).limit)
     placed = _placed(graph, layers, regions, checked=True)
     inside = {n.name for r in regions for n in r.nodes}
     for layer in layers:

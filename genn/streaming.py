@@ -226,8 +226,10 @@ class Choice:
                         self._regions(j)
             before, self.peak = self.peak, self._lowest()
 
-    def best(self, arena: Callable[[list[Region]], int]) -> list[Region]:
+    def best(self, arena: Callable[[list[Region]], int], limit: int = 0) -> list[Region]:
         """The regions with the smallest ``arena``, which places them: some lists of them are tried.
+
+        limit: an arena that is small enough; then no more layers are streamed than it takes.
 
         Those of the lowest peak and of peaks a little higher, with the fewest layers streamed and with the most; then
         fewer layers again, stretch by stretch, where the arena stays as small.
@@ -242,6 +244,9 @@ class Choice:
             size = arena(self._regions_of(found))
             if least < 0 or size < least:
                 spans, least = found, size
+        if limit > least and limit >= self.peak:
+            few = self._partition(limit, False)
+            spans, least = few if arena(self._regions_of(few)) <= limit else spans, limit
         for span in sorted(spans, key=lambda s: s[0] - s[1]):
             fewer = self._partition(least, False, span)
             found = sorted([*(s for s in spans if s != span), *fewer])

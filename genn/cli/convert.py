@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from genn.cli.output import emit
-from genn.cli.root import cli, json_option, target_option
+from genn.cli.root import cli, json_option, sram_option, target_option
+from genn.errors import UsageError
 
 CONVERT_HELP = """MODEL is a name of the benchmark suite (genn models), file.py:factory or package.module:factory, or a
 .pt2 from torch.export.  A factory is Python code and is run; a .pt2 or weights file is not trusted unless you say
@@ -17,7 +19,8 @@ CONVERT_HELP = """MODEL is a name of the benchmark suite (genn models), file.py:
 Examples:
   genn convert mnist-cnn -o out --scheme int8
   genn convert net.py:make --weights net.safetensors -o out --input-shape 1,1,28,28
-  genn convert net.pt2 -o out --scheme int16 --calibrate typical.npz -t nucleo-f411re"""
+  genn convert net.pt2 -o out --scheme int16 --calibrate typical.npz -t nucleo-f411re
+  genn convert mlperf-ic -o out --scheme int8 -t nucleo-f411re --sram 40K"""
 
 
 @cli.command(epilog=CONVERT_HELP)
@@ -57,6 +60,7 @@ Examples:
     show_default=True,
     help="What the kernels are chosen for; ram is balanced, and runs layers row by row where that saves memory.",
 )
+@sram_option("In the place of -O: the fastest plan whose arena fits; exit 1 where none does.")
 @click.option("-n", "--name", help="Name of the network in C.", default="net", show_default=True)
 @click.option(
     "--input-shape", multiple=True, metavar="1,1,28,28", help="Shape of an input, where the factory gives no example."
@@ -82,6 +86,7 @@ def convert(
     calibrate: str | None,
     target: str | None,
     optimize: str,
+    sram: int | None,
     name: str,
     input_shape: tuple[str, ...],
     sensor: str | None,
@@ -98,6 +103,8 @@ def convert(
     from genn.target import load_target
 
     check_name(name)
+    if sram is not None and click.get_current_context().get_parameter_source("optimize") is ParameterSource.COMMANDLINE:
+        raise UsageError("--sram chooses what -O says", "-O", "give one of the two")
     board = load_target(target) if target is not None else None
     made = convert_model(
         model,
@@ -108,6 +115,7 @@ def convert(
         float_mode=float_mode,
         target=board,
         optimize=optimize,
+        sram=sram,
         name=name,
         input_shape=input_shape,
         sensor=sensor,

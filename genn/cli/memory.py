@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from genn.cli.output import emit
-from genn.cli.root import cli, json_option, target_option
-from genn.errors import UsageError
+from genn.cli.root import cli, json_option, sram_option, target_option
 
 MEMORY_HELP = """MODEL is as for genn convert (no weights are needed), a liveness graph (.json), or a network of
 genn bench memory.  Reductions: order, inplace, concat, fuse, overlap, stream.
@@ -20,18 +19,6 @@ Examples:
   genn memory net.py:make --input-shape 1,3,96,96 --html net.html
   genn memory mobilenet-v1-224 --without stream --sram 1M
   genn memory net.py:make --export-graph net.json"""
-
-
-def _size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
-    """Sizes as 64K, 1M or 0x1000."""
-    if value is None:
-        return None
-    from genn.target import parse_size
-
-    try:
-        return parse_size(value)
-    except (UsageError, ValueError):
-        raise UsageError(f"{value!r} is no size", option.opts[0], "write it like 128K, 1M or 131072") from None
 
 
 def _file(name: str, text: str) -> Callable[..., Any]:
@@ -47,7 +34,7 @@ def _file(name: str, text: str) -> Callable[..., Any]:
 @click.option("--trust-model", is_flag=True, help="As for convert.")
 @click.option("--only", metavar="A,B", help="Use these reductions only; none for none.")
 @click.option("--without", metavar="A,B", help="Use all but these.")
-@click.option("--sram", callback=_size, metavar="128K", help="Exit 1 when the arena is larger; stream no more.")
+@sram_option("Exit 1 when the arena is larger; stream no more.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="For the order.")
 @click.option("--prove", type=click.FloatRange(0), default=20.0, show_default=True, metavar="SECONDS",
               help="For a proof of the offsets, where ortools is installed.")

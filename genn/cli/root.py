@@ -55,6 +55,22 @@ def csv_option(f: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--csv", "csv_to", metavar="F", callback=_output, help=text)(f)
 
 
+def _size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Sizes as 64K, 1M or 0x1000."""
+    if value is None:
+        return None
+    from genn.target import parse_size
+
+    try:
+        return parse_size(value)
+    except (UsageError, ValueError):
+        raise UsageError(f"{value!r} is no size", option.opts[0], "write it like 128K, 1M or 131072") from None
+
+
+def sram_option(text: str) -> Callable[..., Any]:
+    return click.option("--sram", callback=_size, metavar="128K", help=text)
+
+
 def target_option(default: str | None, more: str = "") -> Callable[..., Any]:
     usual = f"; default is the one of convert, else {default}" if default else ""
     return click.option("-t", "--target", metavar="TARGET",

@@ -35,6 +35,7 @@ class Goal:
     optimize: ``time``, ``flash``, or ``balanced`` between them.
     only: for tests and benchmarks, the one tuned kernel allowed: its name, or ``portable`` for none.
     stream: run layers row by row where that lowers the peak of the arena.
+    limit: bytes of arena; no more layers are streamed than bring it down to these.
     """
 
     isa: str = "generic"
@@ -42,6 +43,7 @@ class Goal:
     optimize: str = "balanced"
     only: str | None = None
     stream: bool = False
+    limit: int = 0
 
     @staticmethod
     def of(target: Target | None, optimize: str = "balanced", only: str | None = None) -> Goal:

@@ -91,15 +91,15 @@ def run(
         made = plan.make(graph, chosen, prove=prove)
         plan.check(made)
         gained = report.gains(graph, chosen) if gains else None
+        trade = cost.table(graph, chosen, board, made) if board is not None else None
         writers = {
-            "html": lambda: html.page(made, report.steps(graph, chosen) if gains else None),
+            "html": lambda: html.page(made, report.steps(graph, chosen) if gains else None, trade),
             "tensors": lambda: tables.tensors(made),
             "schedule": lambda: tables.schedule(made),
             "minimalloc": lambda: tables.minimalloc(made),
         }
         for kind, path in wanted.items():
             atomic_write(path, writers[kind]())
-        trade = cost.table(graph, chosen, board) if board is not None else None
     out = report.report(made, gained, sram, everything)
     if trade is not None:
         out.tables.append(trade[0])

@@ -74,10 +74,12 @@ def curve(graph: LiveGraph, options: Options, points: int = 5) -> Iterator[tuple
     yield "ram", small
 
 
-def table(graph: LiveGraph, options: Options, target: Target) -> tuple[Table, list[dict[str, Any]]]:
-    """The trade of bytes against cycles on ``target``, with the default order first, as a table and as data."""
+def table(
+    graph: LiveGraph, options: Options, target: Target, chosen: MemoryPlan
+) -> tuple[Table, list[dict[str, Any]]]:
+    """The trade of bytes against cycles on ``target`` as a table and as data: default order, ``chosen``, the curve."""
     plain = planning.plain(graph)
-    rows = [("default", plain.peak, plain)]
+    rows = [("default", plain.peak, plain), ("chosen", chosen.arena, chosen.schedule)]
     rows += [(goal, made.arena, made.schedule) for goal, made in curve(graph, options)]
     data, body = [], []
     for goal, arena, found in rows:

@@ -6,10 +6,12 @@ Every name comes from a model and is escaped; there is no script, what hovering 
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from genn.memory import plan as planning
 from genn.memory.plan import MemoryPlan
 from genn.memory.report import Row, rows, size
+from genn.report import Table
 
 PARTS = (("outputs", "#4c78a8"), ("inputs", "#72b7b2"), ("other", "#bab0ac"), ("workspace", "#f58518"))
 WIDTH, HEIGHT = 1100, 320
@@ -20,8 +22,11 @@ td:first-child,th:first-child{text-align:left}
 h2{margin-top:1.6em;font-size:1.1em}.key span{padding:0 .7em;color:#fff}"""
 
 
-def page(made: MemoryPlan, steps: list[tuple[str, int]] | None = None) -> str:
-    """The whole page."""
+Trade = tuple[Table, list[dict[str, Any]]]
+
+
+def page(made: MemoryPlan, steps: list[tuple[str, int]] | None = None, trade: Trade | None = None) -> str:
+    """The whole page.  steps: the peak as reductions are added.  trade: what ``genn.memory.cost.table`` gives."""
     name = escape(made.graph.name)
     default, chosen = rows(planning.plain(made.graph)), rows(made.schedule)
     top = max([r.total for r in default] + [r.total for r in chosen] + [1])
@@ -40,6 +45,8 @@ def page(made: MemoryPlan, steps: list[tuple[str, int]] | None = None) -> str:
     if steps:
         added = [("reduction", "bytes"), *((n, size(b)) for n, b in steps)]
         body += ["<h2>Peak as reductions are added</h2>", _table(added)]
+    if trade:
+        body += ["<h2>Bytes against cycles</h2>", _curve(trade[1]), f"<p>{escape(trade[0].note)}</p>"]
     body += [
         f'<h2>The plan: bytes while each operator runs</h2><p class="key">{key}</p>',
         _bars(chosen, top),
@@ -52,6 +59,29 @@ def page(made: MemoryPlan, steps: list[tuple[str, int]] | None = None) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: SRAM</title>'
         f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
+
+
+def _curve(points: list[dict[str, Any]]) -> str:
+    """A dot for each plan, cycles to the right, bytes upwards, both from zero."""
+    right = max(p["cycles_estimate"] for p in points) or 1
+    top = max(p["arena"] for p in points) or 1
+    spots = [(60 + p["cycles_estimate"] * (WIDTH - 260) / right, HEIGHT - 30 - p["arena"] * (HEIGHT - 60) / top, p)
+             for p in points]  # fmt: skip
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, p in spots if p["plan"] not in ("default", "chosen"))
+    out = [f'<polyline points="{line}" fill="none" stroke="#4c78a8"/>']
+    for x, y, p in spots:
+        energy = "" if p["joules_estimate"] is None else f", {1e3 * p['joules_estimate']:.4g} mJ"
+        hint = f"{p['plan']}: {size(p['arena'])}, about {p['cycles_estimate']:,} cycles, " \
+               f"{1e3 * p['seconds_estimate']:.4g} ms{energy}"  # fmt: skip
+        radius, color = (6, "#f58518") if p["plan"] == "chosen" else (4, "#4c78a8")
+        dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}">'
+        out.append(f"{dot}<title>{escape(hint)}</title></circle>")
+        out.append(f'<text x="{x + 8:.1f}" y="{y - 4:.1f}" font-size="11">{escape(p["plan"])}</text>')
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(out)}</svg>' + _table(
+        [("plan", "arena, about cycles, ms, mJ"),
+         *((p["plan"], f"{size(p['arena'])}, {p['cycles_estimate']:,}, {1e3 * p['seconds_estimate']:.4g}, "
+            + ("unknown" if p["joules_estimate"] is None else f"{1e3 * p['joules_estimate']:.4g}")) for p in points)]
+    )  # fmt: skip
 
 
 def _table(lines: list[tuple[str, str]]) -> str:
