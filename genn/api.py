@@ -137,7 +137,7 @@ def convert_graph(
         return codegen.generate(in_order(front_end.attach(quantized) if front_end else quantized), name)
 
     goal = Goal.of(board, optimize, kernel)
-    found = fit.fastest(generate, goal, sram) if sram is not None else None
+    found = fit.fastest(generate, goal, sram, board) if sram is not None else None
     project = found.project if found else generate(goal)
     quantized = project.graph
     if front_end is not None:
@@ -153,7 +153,8 @@ def convert_graph(
     expected = reference.run(quantized, stored)
     project.files[serialize.FILE] = serialize.dumps(quantized)
     extras.add_extras(project, stored, expected, sensor, graph.name)
-    options = {"scheme": scheme, "sparse": sparse, "optimize": optimize, "target": board.name if board else None}
+    options: dict[str, Any] = {"scheme": scheme, "sparse": sparse, "optimize": optimize}
+    options["target"] = board.name if board else None
     if float_mode != "exact":
         options["float_mode"] = float_mode
     if found:
