@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+# Threads that wait for each other take ten times as long where tests already run side by side; also in child processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def in_ci() -> bool:
     """True where a missing tool must fail a test: the variable CI is set to anything but 0, false or nothing."""
