@@ -91,6 +91,19 @@ def test_sram_streams_no_more_than_needed() -> None:
     assert 0 < streamed[0] < streamed[1]
 
 
+def test_the_trade_is_a_curve(tmp_path: Path) -> None:
+    page = tmp_path / "m.html"
+    args = ["lenet-5", "--scheme", "float32", "--no-gains", "--prove", "0", "-t", "nucleo-f411re", "--sram", "5K"]
+    out = json.loads(genn("memory", *args, "--html", page, "--json", "-"))
+    points = {p["plan"]: p for p in out["curve"]}
+    assert points["chosen"]["arena"] == out["arena"] <= 5 << 10 < points["default"]["arena"] == out["default_peak"]
+    assert points["ram"]["arena"] <= points["chosen"]["arena"] <= points["time"]["arena"]
+    assert points["time"]["row_steps"] == 0 < points["chosen"]["row_steps"] <= points["ram"]["row_steps"]
+    assert all(p["joules_estimate"] > 0 for p in out["curve"])
+    drawn = ET.fromstring(page.read_text().removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
+    assert len(drawn.findall(".//circle")) == len(out["curve"])
+
+
 def test_a_torch_model_without_weights_and_back_again(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "net.py").write_text(MODEL)
