@@ -23,7 +23,7 @@ from genn.kernels import GOAL, Goal
 from genn.kernels.block import errors
 from genn.names import check_name, identifier
 from genn.ops import registry
-from genn.plan import in_order
+from genn.plan import in_order, neighbours
 from genn.report import Report, Table, shape_text
 from genn.target import Target, load_target
 
@@ -134,7 +134,8 @@ def convert_graph(
         source = graph.copy()
         source.meta[GOAL] = goal
         quantized = quantize.quantize(source, scheme, samples, sparse, float_mode)
-        return codegen.generate(in_order(front_end.attach(quantized) if front_end else quantized), name)
+        ordered = in_order(front_end.attach(quantized) if front_end else quantized)
+        return codegen.generate(neighbours(ordered) if goal.stream else ordered, name)
 
     goal = Goal.of(board, optimize, kernel)
     found = fit.fastest(generate, goal, sram, board) if sram is not None else None

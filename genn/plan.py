@@ -112,6 +112,27 @@ def in_order(graph: Graph) -> Graph:
     return replace(graph, nodes=[graph.nodes[i] for i in found.order])
 
 
+def neighbours(graph: Graph) -> Graph:
+    """``graph`` with each node as late as its first reader and the peak allow: only neighbours stream together."""
+    problem = _problem(graph)
+    memory = order.Memory(problem)
+    turn = list(range(problem.size))
+    peak = memory.peak(turn)
+    maker = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    readers: list[set[int]] = [set() for _ in turn]
+    for i, node in enumerate(graph.nodes):
+        for name in node.inputs:
+            if name in maker:
+                readers[maker[name]].add(i)
+    for i in reversed(range(problem.size)):
+        at = turn.index(i)
+        to = next((k for k, j in enumerate(turn) if j in readers[i]), at)
+        if to > at + 1:
+            later = [*turn[:at], *turn[at + 1 : to], i, *turn[to:]]
+            turn = later if memory.peak(later) <= peak else turn
+    return replace(graph, nodes=[graph.nodes[i] for i in turn])
+
+
 def _problem(graph: Graph) -> order.Problem:
     """What is live as nodes run; views belong to what they view, and an output may lie on an input that dies."""
     home: dict[str, int] = {}

@@ -11,8 +11,9 @@ from genn import plan_check
 from genn.codegen import check_plan
 from genn.errors import GennError
 from genn.ir import Graph, Node, Tensor
+from genn.memory import order
 from genn.ops import registry
-from genn.plan import in_order, plan
+from genn.plan import _problem, in_order, neighbours, plan
 
 
 def chain(*sizes: int) -> Graph:
@@ -83,6 +84,27 @@ def test_random_dags() -> None:
         check_plan(g, before, workspaces)
         g = in_order(g).verify()
         check_plan(g, plan(g, workspaces), workspaces)
+        near = neighbours(g).verify()
+        assert peak(near) <= peak(g)
+
+
+def peak(g: Graph) -> int:
+    problem = _problem(g)
+    return order.Memory(problem).peak(list(range(problem.size)))
+
+
+def test_a_node_runs_where_it_is_read() -> None:
+    """Of two chains that start one after the other, one is done before the other starts."""
+    g = Graph("near", ["x"])
+    g.add(Tensor("x", (1, 4)))
+    clamp = registry["clamp"].Attrs(0.0, 1.0)
+    for name, source in (("a", "x"), ("b", "x"), ("a2", "a"), ("a3", "a2"), ("b2", "b")):
+        g.nodes.append(Node(name, "clamp", [source], [g.add(Tensor(name, (1, 4))).name], clamp))
+    g.nodes.append(Node("sum", "add", ["a3", "b2"], [g.add(Tensor("y", (1, 4))).name], registry["add"].Attrs()))
+    g.outputs = ["y"]
+    near = neighbours(g.verify()).verify()
+    assert [n.name for n in near.nodes] == ["b", "b2", "a", "a2", "a3", "sum"]
+    assert peak(near) == peak(g)
 
 
 def test_parts_of_a_concat_are_written_in_place() -> None:

@@ -16,7 +16,7 @@ from genn import codegen, frontend, passes, quantize
 from genn.api import Goal
 from genn.ir import SCHEMES
 from genn.kernels import GOAL
-from genn.plan import in_order
+from genn.plan import in_order, neighbours
 from tests import harness
 from tests.zoo_published import PUBLISHED, SMALL
 
@@ -41,7 +41,8 @@ def arena(module: nn.Module, shape: tuple[int, ...], optimize: str) -> int:
     """Bytes of the generated C's arena if all activations are int8."""
     graph = passes.canonicalize(frontend.import_graph(frontend.trace(module.eval(), (torch.zeros(shape),)), "net"))
     graph.meta[GOAL] = Goal.of(None, optimize, "portable")
-    made = codegen.generate(in_order(quantize.quantize(graph, "float32", None, "never", "exact")), "net")
+    ordered = in_order(quantize.quantize(graph, "float32", None, "never", "exact"))
+    made = codegen.generate(neighbours(ordered) if optimize == "ram" else ordered, "net")
     return -(-made.plan.arena // 4)
 
 
