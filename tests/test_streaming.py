@@ -66,7 +66,7 @@ def subjects() -> list[harness.Subject]:
 def widest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything streams that can, in the largest regions, whatever the peak."""
 
-    def best(choice: streaming.Choice, arena: object) -> list[streaming.Region]:
+    def best(choice: streaming.Choice, *_: object) -> list[streaming.Region]:
         found: list[streaming.Region] = []
         j = len(choice.nodes) - 1
         while j >= 0:
