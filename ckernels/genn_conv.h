@@ -101,10 +101,41 @@ GENN_INLINE void genn_conv_f32(const struct genn_conv_f32 *p, const float *GENN_
                 }
 }
 
+#if defined(GENN_SOFT_BY_HAND)
+#define GENN_SOFT_TAPS 16
+/* One channel under one pixel on ARMv6-M: its inputs, brought together, are an inner product with its weights.  Outside
+ * there are zeros, whose products leave a sum as it is. */
+GENN_INLINE float genn_depthwise_soft(const struct genn_conv_f32 *p, const float *x, const float *w, int32_t iy0, int32_t ix0,
+                                      float acc)
+{
+    float taps[GENN_SOFT_TAPS];
+    int32_t n = 0;
+
+    for (int32_t ky = 0; ky < p->k_h; ky++) {
+        const int32_t iy = iy0 + ky * p->dil_h;
+        const int in_row = !p->padded || (uint32_t)iy < (uint32_t)p->in_h;
+        int32_t ix = ix0, at = (iy * p->in_w + ix0) * p->in_c;
+        for (int32_t kx = 0; kx < p->k_w; kx++, ix += p->dil_w, at += p->dil_w * p->in_c) {
+            if (n == GENN_SOFT_TAPS) {
+                acc = genn_soft_dot(taps, w, n, p->in_c, acc);
+                w += n * p->in_c;
+                n = 0;
+            }
+            taps[n++] = in_row && (!p->padded || (uint32_t)ix < (uint32_t)p->in_w) ? x[at] : 0.0f;
+        }
+    }
+    return genn_soft_dot(taps, w, n, p->in_c, acc);
+}
+#endif
+
 GENN_INLINE void genn_depthwise_block_f32(const struct genn_conv_f32 *p, const float *GENN_RESTRICT x,
                                           const float *GENN_RESTRICT w, const float *GENN_RESTRICT bias, int32_t iy0,
                                           int32_t ix0, float *GENN_RESTRICT acc, int32_t width)
 {
+#if defined(GENN_SOFT_BY_HAND)
+    for (int32_t t = 0; t < width; t++)
+        acc[t] = genn_depthwise_soft(p, x + t, w + t, iy0, ix0, bias[t]);
+#else
     GENN_UNROLL
     for (int32_t t = 0; t < width; t++)
         acc[t] = bias[t];
@@ -123,6 +154,7 @@ GENN_INLINE void genn_depthwise_block_f32(const struct genn_conv_f32 *p, const f
                 acc[t] = acc[t] + wt[t] * xt[t];
         }
     }
+#endif
 }
 
 GENN_INLINE void genn_depthwise_pool_f32(const struct genn_conv_f32 *p, const float *x, const float *w, const float *bias,

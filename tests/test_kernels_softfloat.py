@@ -102,6 +102,33 @@ def test_in_the_emulator(core, tmp_path):
         assert usual.mean() > 0.3
 
 
+def test_depthwise_in_the_emulator(tmp_path):
+    """Windows of more taps than are brought together at once, partly outside the input; usual and unusual numbers."""
+    rng = np.random.default_rng(10)
+    layer = nn.Conv2d(4, 4, 5, padding=2, groups=4)
+    weights = np.concatenate([_floats(rng, (1, 1, 5, 5), e) for e in ((110, 140), (125, 129), (0, 140), (100, 150))])
+    weights[rng.random(weights.shape) < 0.2] = 0
+    layer.weight.data = torch.from_numpy(weights)
+    layer.bias.data = torch.from_numpy(_floats(rng, (4,), (0, 150)))
+    model = subject(layer, [(1, 4, 3, 4)]).model("float32", "net", target="cortex-m0plus")
+    name, out = model.graph.inputs[0], model.graph.outputs[0]
+    x = np.concatenate([_floats(rng, (3, *model.graph[name].shape), e) for e in RANGES[:-2]])
+    x[rng.random(x.shape) < 0.2] *= np.float32(0)
+    model.save(tmp_path / "net")
+    want = run(model.graph, {name: x})[out]
+    got = emulate(tmp_path / "net", load_target("cortex-m0plus"), [x]).outputs[0]
+    usual = np.isfinite(want)
+    assert np.array_equal(got[usual].view(np.uint32), want[usual].view(np.uint32))
+    assert not np.isfinite(got[~usual]).any()
+    assert usual.mean() > 0.3
+
+
+def test_cycles_of_depthwise():
+    torch.manual_seed(0)
+    model = subject(nn.Conv2d(8, 8, 3, groups=8), [(1, 8, 5, 5)]).model("float32", "net", target="cortex-m0plus")
+    assert model.emulate("cortex-m0plus").data["cycles"] <= 150 * 8 * 9 * 9
+
+
 @pytest.mark.parametrize(("core", "limit"), [("cortex-m0plus", 110), ("stm32f103", 90)])
 def test_cycles(core, limit):
     """Cycles a multiply-accumulate of usual numbers."""
