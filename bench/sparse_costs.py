@@ -17,8 +17,12 @@ from torch import nn
 from genn import passes
 from genn.api import convert_graph
 from genn.frontend import import_graph, trace
+from genn.kernels.nm import PATTERNS
+from genn.pruning import prune
 
 CORES = {"armv7em": "generic-m4", "armv6m": "cortex-m0plus", "fpu": "generic-m4", "softfloat": "cortex-m0plus"}
+NM = {"armv7em": "linear-nm-v7em", "armv6m": "linear-nm-v6m"}
+PRUNED = [(784, 32), (400, 64), (200, 128), (100, 40)]
 LINEAR = [(784, 32, 0.1), (400, 64, 0.2), (200, 64, 0.05), (100, 40, 0.4)]
 CONV = [(10, 20, 5, 0.1), (16, 32, 3, 0.2), (32, 8, 3, 0.1), (64, 32, 1, 0.2)]
 
@@ -49,11 +53,25 @@ def measure(core: str, scheme: str, shape: tuple) -> tuple[list[float], float, f
             sparse=mode,
             target=CORES[core],
             optimize="time",
+            kernel="portable" if mode == "always" else None,  # not as code
         )
         found = int(np.count_nonzero(next(n for n in model.graph.nodes if "w" in n.quant).quant["w"]))
         cycles.append(model.emulate(CORES[core]).data["cycles"] / pixels)
     outputs = layer.weight.shape[0]
     return [layer.weight[0].numel(), found, outputs], cycles[0], cycles[1]
+
+
+def measure_nm(core: str, scheme: str, pattern: str, shape: tuple[int, int]) -> tuple[list[float], float]:
+    """(taps, stored weights, outputs) of a linear layer of an N:M pattern, and its cycles."""
+    layer = nn.Linear(*shape)
+    prune(layer, pattern)
+    x = (1, shape[0])
+    graph = passes.canonicalize(import_graph(trace(layer, (torch.randn(x),)), "net"))
+    model = convert_graph(graph, scheme, {graph.inputs[0]: torch.randn(4, *x).numpy()}, target=CORES[core],
+                          optimize="time", kernel=NM[core], vectors=1)
+    assert model.graph.nodes[0].quant["nm"] == pattern
+    n, m = map(int, pattern.split(":"))
+    return [shape[0], shape[1] * -(-shape[0] // m) * n, shape[1]], model.emulate(CORES[core]).data["cycles"]
 
 
 def _nonnegative(a: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -85,6 +103,13 @@ def main() -> int:
                 f'    ("{core}", "{op}", "{scheme}"): Cost({gather:.2f}, {nonzero:.2f}, {output:.0f}, {dense:.2f}),',
                 flush=True,
             )
+            if op == "linear" and core in NM:
+                for pattern in PATTERNS:
+                    pruned = [measure_nm(core, scheme, pattern, shape) for shape in PRUNED]
+                    a, cycles = np.array([r[0] for r in pruned], float), np.array([r[1] for r in pruned], float)
+                    table, stored, output = _nonnegative(a, cycles)
+                    print(f'    ("{core}", "{op}", "{scheme}", "{pattern}"): '
+                          f"Cost({table:.2f}, {stored:.2f}, {output:.0f}, {dense:.2f}),", flush=True)
     print("}")
     return 0
 

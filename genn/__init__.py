@@ -9,8 +9,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"convert": "genn.api", "Model": "genn.api"}
-__all__ = ["Model", "__version__", "convert"]
+_LAZY = {"convert": "genn.api", "Model": "genn.api", "prune": "genn.pruning"}
+__all__ = ["Model", "__version__", "convert", "prune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ import genn
 from genn import codegen, data, extras, fit, quantize, reference, serialize
 from genn.errors import CheckFailed, UsageError
 from genn.ir import SCHEMES, Graph
-from genn.kernels import GOAL, Goal
+from genn.kernels import GOAL, Goal, unrolled
 from genn.kernels.block import errors
 from genn.names import check_name, identifier
 from genn.ops import registry
@@ -134,6 +134,7 @@ def convert_graph(
         source = graph.copy()
         source.meta[GOAL] = goal
         quantized = quantize.quantize(source, scheme, samples, sparse, float_mode)
+        unrolled.spend(quantized)
         ordered = in_order(front_end.attach(quantized) if front_end else quantized)
         return codegen.generate(neighbours(ordered) if goal.stream else ordered, name)
 

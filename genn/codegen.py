@@ -419,6 +419,8 @@ def _layer(p: CProject, layer: Layer) -> str:
             values = np.ravel(a.values) if np.size(a.values) else np.zeros(1)
             out += [f"    .{n} = {{", _rows([literal(v, a.ctype) for v in values], "        "), "    },"]
         out += ["};", ""]
+    if layer.lowered.code:
+        out += [layer.lowered.code.replace("$", layer.symbol), ""]
     window = _window(p, layer)
     out += [f"GENN_LAYER void {layer.symbol}({stream_code.arguments(window)})", "{"]
     for k, call in enumerate(layer.lowered.calls):
@@ -453,6 +455,8 @@ def _argument(p: CProject, layer: Layer, arg: str) -> str:
     if arg.startswith("c."):
         table, _, by_row = arg[2:].partition("@")
         return f"{layer.constants}.{table}{f' + {by_row} * row' if by_row else ''}"
+    if arg.startswith("code."):
+        return f"{layer.symbol}_{arg[5:]}"
     if arg == "0":
         return "0"
     streamed = p.stream_of(layer)

@@ -40,6 +40,7 @@ GROUPS = {
 
 _MAX_FILE = 64 << 20
 _MAX_SECTIONS, _MAX_SYMBOLS, _MAX_NAME = 4096, 200_000, 512
+_ROW = re.compile(r"(_l\d{2,}_\w+?)_rows?\d*$")  # a layer's own code
 _SPLIT = re.compile(r"(\.(part|constprop|isra|cold|lto_priv)(\.\d+)?|\.\d+)+$")
 _INPUT = re.compile(r"^\.(?:text|rodata|data|bss)(?:\.(?:unlikely|hot|startup))?\.(.+?)(?:\.(?:cst\d+|str\d+\.\d+))?$")
 _LIBC = re.compile(r"__|_exit$|mem(cpy|set|move|cmp|chr)$|str(len|cpy|cmp|n)|(f?abs|div|ldiv|abort|exit)$")
@@ -257,8 +258,8 @@ def _weigh(image: Image, manifest: dict[str, Any] | None) -> Footprint:
 
 
 def _base(symbol: str) -> str:
-    """A symbol without what the compiler appended when it split or cloned a function."""
-    return _SPLIT.sub("", symbol)
+    """A layer's symbol, for its own code too; a symbol without what the compiler appended when it split a function."""
+    return _ROW.sub(r"\1", _SPLIT.sub("", symbol))
 
 
 def _charge(

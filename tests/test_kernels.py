@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import genn
 from genn.api import Model
 from genn.host import load
 from genn.ir import SCHEMES, Graph
@@ -39,9 +40,13 @@ def _adversarial(op: str) -> list[tuple[nn.Module, tuple[int, ...]]]:
         sizes = [(1, 1), (1, 17), (97, 1), (131, 13), (2, 9), (3, 4), (509, 7), (64, 31)]
         plain = [(nn.Linear(k, o), (1, k)) for k, o in sizes]
         full = [(_filled(nn.Linear(k, o), how), (1, k)) for k, o, how in
-                [(127, 11, "same"), (254, 5, "chess"), (1021, 3, "same")]]
+                [(127, 11, "same"), (254, 5, "chess"), (1021, 3, "same"), (700, 13, "chess")]]
         rows = [(nn.Sequential(nn.Linear(13, 6), nn.ReLU()), (1, 5, 13))]
-        return plain + full + rows
+        few = [(_filled(nn.Linear(k, o), how), (1, k), pattern) for k, o, how, pattern in
+               [(97, 5, "same", "2:4"), (131, 3, "chess", "1:4"), (200, 2, "same", "1:8")]]
+        for layer, _, pattern in few:
+            genn.prune(layer, pattern)
+        return [(layer, shape) for layer, shape, _ in few] + plain + full + rows
     if op == "conv2d":
         convs = [
             (nn.Conv2d(1, 13, 5), (1, 1, 11, 7)),

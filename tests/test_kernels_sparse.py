@@ -111,7 +111,7 @@ def _linear() -> Subject:
 @pytest.mark.parametrize(("scheme", "core", "cycles", "size"), LIMITS)
 def test_cost_of_a_nonzero(scheme, core, cycles, size):
     s = once("kernels-sparse-linear", _linear)
-    model = s.model(scheme, "net", target=core, optimize="time")
+    model = s.model(scheme, "net", target=core, optimize="time", kernel="portable")
     node = model.graph.nodes[0]
     nonzeros = int((node.quant["w"] != 0).sum())
     words, counts = sparse.pack_rows(node.quant["w"], sparse.limit_of("linear", scheme), NP_DTYPE[scheme])

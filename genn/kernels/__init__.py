@@ -15,6 +15,8 @@ from genn.kernels import (  # noqa: F401  (they register themselves)
     dsp_depthwise,
     dsp_linear,
     float_conv,
+    nm,
+    unrolled,
     v6m,
 )
 from genn.kernels.base import GOAL, GOALS, OPTIMIZE, Goal, Kernel, choose, goal_of, kernels, register

@@ -36,6 +36,7 @@ class Goal:
     only: for tests and benchmarks, the one tuned kernel allowed: its name, or ``portable`` for none.
     stream: run layers row by row where that lowers the peak of the arena.
     limit: bytes of arena; no more layers are streamed than bring it down to these.
+    flash: bytes of the target's flash; 0 where none was named.
     """
 
     isa: str = "generic"
@@ -44,6 +45,7 @@ class Goal:
     only: str | None = None
     stream: bool = False
     limit: int = 0
+    flash: int = 0
 
     @staticmethod
     def of(target: Target | None, optimize: str = "balanced", only: str | None = None) -> Goal:
@@ -53,7 +55,8 @@ class Goal:
         stream, optimize = optimize == "ram", "balanced" if optimize == "ram" else optimize
         if target is None:
             return Goal("generic", False, optimize, only, stream)
-        return Goal(ISA[target.core], target.fpu, optimize, only, stream)
+        flash = sum(region.size for region in target.regions if region.kind == "flash")
+        return Goal(ISA[target.core], target.fpu, optimize, only, stream, flash=flash)
 
 
 def goal_of(graph: Graph) -> Goal:

@@ -3,6 +3,7 @@
 Cycles of one output pixel (linear: one row of the input), at zero wait states:
 
 * sparse: ``gather * taps + nonzero * nonzeros + output * outputs`` (linear gathers nothing)
+* an N:M pattern: the same, ``gather`` to make its tables, ``nonzero`` for each weight that the pattern has room for
 * dense: ``dense * taps * outputs``; where that depends on the nonzeros, ``nonzero`` is the difference
 
 ``bench/sparse_costs.py`` measures them in the emulator and prints this table anew.
@@ -27,20 +28,32 @@ class Cost:
     output: float
     dense: float
 
-    def sparse_wins(self, taps: int, outputs: int, nonzeros: int) -> bool:
-        """True where ``nonzeros`` of an (outputs, taps) matrix take fewer cycles stored sparse."""
-        return self.gather * taps + self.nonzero * nonzeros + self.output * outputs < self.dense * taps * outputs
+    def sparse(self, taps: int, outputs: int, nonzeros: int) -> float:
+        """Cycles of ``nonzeros`` of an (outputs, taps) matrix, stored sparse."""
+        return self.gather * taps + self.nonzero * nonzeros + self.output * outputs
 
 
 # "softfloat" is any core without an FPU: there a stored zero is skipped, and ``nonzero`` is what it costs above that.
-COSTS = {
+COSTS: dict[tuple[str, ...], Cost] = {
     ("armv7em", "linear", "int8"): Cost(0.00, 4.89, 46, 1.37),
+    ("armv7em", "linear", "int8", "2:4"): Cost(10.27, 2.99, 43, 1.37),
+    ("armv7em", "linear", "int8", "1:4"): Cost(11.63, 2.97, 48, 1.37),
+    ("armv7em", "linear", "int8", "1:8"): Cost(9.83, 5.09, 34, 1.37),
     ("armv7em", "conv2d", "int8"): Cost(4.90, 3.27, 34, 1.09),
     ("armv7em", "linear", "int16"): Cost(0.00, 5.00, 37, 1.43),
+    ("armv7em", "linear", "int16", "2:4"): Cost(9.99, 2.76, 39, 1.43),
+    ("armv7em", "linear", "int16", "1:4"): Cost(11.66, 2.78, 40, 1.43),
+    ("armv7em", "linear", "int16", "1:8"): Cost(12.71, 4.58, 43, 1.43),
     ("armv7em", "conv2d", "int16"): Cost(4.95, 3.19, 40, 1.13),
     ("armv6m", "linear", "int8"): Cost(0.00, 8.40, 73, 3.36),
+    ("armv6m", "linear", "int8", "2:4"): Cost(13.10, 4.32, 92, 3.36),
+    ("armv6m", "linear", "int8", "1:4"): Cost(18.15, 4.71, 75, 3.36),
+    ("armv6m", "linear", "int8", "1:8"): Cost(19.49, 9.13, 50, 3.36),
     ("armv6m", "conv2d", "int8"): Cost(6.12, 5.46, 56, 3.62),
     ("armv6m", "linear", "int16"): Cost(0.00, 8.63, 71, 4.16),
+    ("armv6m", "linear", "int16", "2:4"): Cost(19.15, 7.21, 81, 4.16),
+    ("armv6m", "linear", "int16", "1:4"): Cost(20.46, 7.41, 83, 4.16),
+    ("armv6m", "linear", "int16", "1:8"): Cost(17.53, 12.99, 36, 4.16),
     ("armv6m", "conv2d", "int16"): Cost(6.55, 6.68, 54, 4.77),
     ("fpu", "linear", "float32"): Cost(0.00, 7.18, 44, 3.35),
     ("fpu", "conv2d", "float32"): Cost(5.03, 5.82, 36, 3.03),
@@ -56,10 +69,17 @@ def core_of(goal: Goal, scheme: str) -> str:
     return "armv6m" if goal.isa == "armv6m" else "armv7em"
 
 
-def faster(node: Node, graph: Graph, goal: Goal, w: np.ndarray) -> bool:
-    """True where the layer's weights (outputs, taps of a group) take fewer cycles stored sparse."""
-    cost = COSTS[core_of(goal, graph.scheme), node.op, graph.scheme]
-    groups = getattr(node.attrs, "groups", 1)
-    if groups > 1 and groups == len(w):
-        return False  # depthwise: each output has an input of its own, nothing gathered is used twice
-    return cost.sparse_wins(w.shape[1], len(w) // groups, int((w != 0).sum()) // groups)
+def cycles(node: Node, graph: Graph, goal: Goal, w: np.ndarray, patterns: list[str]) -> dict[str, float]:
+    """What a pixel of a layer of weights (outputs, taps of a group) costs: ``dense``, ``gaps``, each N:M pattern."""
+    key = core_of(goal, graph.scheme), node.op, graph.scheme
+    cost, groups = COSTS[key], getattr(node.attrs, "groups", 1)
+    taps, outputs, nonzeros = w.shape[1], len(w) // groups, int((w != 0).sum()) // groups
+    depthwise = groups > 1 and outputs == 1  # each output has an input of its own, nothing gathered is used twice
+    found = {
+        "dense": 0.0 if depthwise else cost.dense * taps * outputs,
+        "gaps": cost.sparse(taps, outputs, nonzeros),
+    }
+    for pattern in patterns:
+        n, m = map(int, pattern.split(":"))
+        found[pattern] = COSTS[*key, pattern].sparse(taps, outputs, outputs * -(-taps // m) * n)
+    return found

@@ -53,7 +53,7 @@ class Call:
     args:   ``in0 in1 .. out0 ..`` arena tensors (``inI`` is ``node.inputs[I]``), ``w`` the packed weights, ``c.NAME`` a
             constant array, ``ws`` workspace, ``0`` a null pointer;
             ``out0+N`` / ``in0+N`` adds N elements; ``c.NAME@N`` is entry number row, of N elements, in a layer that
-            runs row by row.
+            runs row by row; ``code.NAME`` is what the layer's own C calls ``$_NAME``.
     """
 
     function: str
@@ -64,13 +64,14 @@ class Call:
 
 @dataclass
 class Lowered:
-    """What a node becomes in C."""
+    """What a node becomes in C.  code: C of the layer's own before its function, ``$`` for the function's name."""
 
     header: str
     calls: list[Call]
     weights: Array | None = None
     consts: dict[str, Array] = field(default_factory=dict)
     workspace: int = 0
+    code: str = ""
 
 
 @dataclass

@@ -4,7 +4,7 @@ Weights come as a matrix (outputs, K), K in the kernel's order of taps (kh, kw, 
 
 =============  ==========================================================================================
 ``w``, ``b``   weights (outputs, K) and bias (outputs,): float32, or int64 with the zero point / rounding folded in
-``sparse``     True where zeros are left out of storage (genn/ops/sparse.py)
+``sparse``     True where zeros are left out of storage (genn/ops/sparse.py); ``nm`` an N:M pattern's name, or empty
 ``bound``      proven largest magnitude of any partial sum (integers); ``bits`` the weight bits used
 ``requant``    int8: the layer's Requant
 ``narrow``     int8: every bias is a 17-bit integer times 2**narrow; None where that would move outputs too far
@@ -56,19 +56,38 @@ def prepare(
 
 
 def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
-    """Leave zeros out of storage or not: in auto mode where that is faster, or, where flash is the goal, smaller."""
-    from genn.kernels import goal_of, sparse_cost  # the kernels' modules import this one
+    """Choose how weights are stored: dense, zeros left out, or by an N:M pattern that they have (``nm``).
 
-    q, goal, item = node.quant, goal_of(graph), NP_DTYPE[graph.scheme].itemsize
-    q["sparse"] = False
+    Auto takes what is fastest or, where flash is the goal, smallest; ``always`` the best of what leaves zeros out.
+    """
+    from genn.kernels import goal_of, nm, sparse_cost  # the kernels' modules import this one
+
+    q, goal = node.quant, goal_of(graph)
+    q["sparse"], q["nm"] = False, ""
     if mode == "never" or q.get("split"):
         return
-    worth = mode == "always" or goal.optimize == "flash" or sparse_cost.faster(node, graph, goal, q["w"])
-    if not worth:
-        return
-    words, counts = sparse.pack_rows(q["w"], sparse.limit_of(node.op, graph.scheme), NP_DTYPE[graph.scheme])
-    small = mode == "always" or goal.optimize != "flash" or 4 * len(words) + 2 * len(counts) < q["w"].size * item
-    q["sparse"] = bool(counts.max(initial=0) < 1 << 16 and small)
+    w, flash = q["w"], goal.optimize == "flash"
+    found = nm.patterns(w) if nm.runs(node, graph, goal) else []
+    if flash:
+        costs: dict[str, float] = {name: nm.stored_bytes(w, name, graph.scheme, goal) for name in found}
+        costs |= {"dense": w.size * NP_DTYPE[graph.scheme].itemsize, "gaps": _gaps_bytes(node, graph)}
+    else:
+        costs = sparse_cost.cycles(node, graph, goal, w, found)
+    if mode == "always" or (found and goal.only):  # the one kernel of a test takes what it can
+        del costs["dense"]
+    if found and goal.only:
+        del costs["gaps"]
+    best = min(costs, key=lambda form: costs[form])
+    if best == "gaps" and not math.isfinite(_gaps_bytes(node, graph)):
+        best = "dense"
+    q["sparse"], q["nm"] = best != "dense", best if best in found else ""
+
+
+def _gaps_bytes(node: Node, graph: Graph) -> float:
+    """Flash of the weights with zeros left out anywhere; infinite where a row's groups are too many to count."""
+    dtype = NP_DTYPE[graph.scheme]
+    words, counts = sparse.pack_rows(node.quant["w"], sparse.limit_of(node.op, graph.scheme), dtype)
+    return 4 * len(words) + 2 * len(counts) if counts.max(initial=0) < 1 << 16 else math.inf
 
 
 def _prepare_int8(node: Node, graph: Graph, w: np.ndarray, b: np.ndarray) -> None:
