@@ -29,7 +29,9 @@ from genn.bench.peers.onnx import OnnxModel, varint
 from genn.bench.peers.onnx2c import Onnx2c
 from genn.bench.peers.tflite import TfliteModel
 from genn.bench.peers.tflm import Tflm
+from genn.bench.peers.tinymaix import scale_and_zero
 from genn.errors import UsageError
+from genn.ir import QParams
 
 
 def convert(module: nn.Module, shape: tuple[int, ...], scheme: str = "int8", target: str | None = None):
@@ -110,6 +112,12 @@ def test_buffers_in_use_together_lie_apart() -> None:
 def test_what_has_no_counterpart_is_named() -> None:
     with pytest.raises(Cannot, match="tanh"):
         network(int8(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), (1, 4)).graph)
+
+
+def test_a_scale_that_is_a_whole_number_is_a_float_in_c() -> None:
+    value = network(int8(small(False), SMALL).graph).input
+    value.q = QParams(8, 2.0, 5)
+    assert scale_and_zero(value) == "2.000000000e+00f, 5"
 
 
 def test_multipliers_are_the_factor_to_31_bits() -> None:

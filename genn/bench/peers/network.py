@@ -183,7 +183,9 @@ def _step(node: Node, graph: Graph, xs: list[Value]) -> Step:
         step.kind, step.kernel, step.stride, step.pad = "max_pool", a.kernel, a.stride, a.pad
     elif node.op == "avg_pool2d":
         step.kind, step.kernel, step.stride, step.pad = "avg_pool", a.kernel, a.stride, a.pad
-    elif node.op == "adaptive_avg_pool2d" and h % a.out[0] == 0 and w_ % a.out[1] == 0:
+    elif node.op == "adaptive_avg_pool2d":
+        if h % a.out[0] or w_ % a.out[1]:
+            raise Cannot(f"an average of {h} x {w_} to {a.out[0]} x {a.out[1]}, whose windows differ")
         step.kind, step.kernel = "avg_pool", (h // a.out[0], w_ // a.out[1])
         step.stride = step.kernel
     elif node.op in ("sigmoid", "prelu") or (node.op == "softmax" and a.axis == len(y.shape) - 1):

@@ -85,7 +85,7 @@ def _data(i: int, step: Step) -> list[str]:
         scale = np.full_like(scale, largest)
     folded = bias - x.zero_point * w.reshape(len(w), -1).sum(axis=1)
     order = w if step.kind == "linear" else np.transpose(w, (0, 3, 1, 2))
-    scales = ", ".join(f"{float(s):.9g}f" for s in scale)
+    scales = ", ".join(f"{float(s):.9e}f" for s in scale)
     return [array("int8_t", f"w{i}", order), array("int32_t", f"b{i}", folded),
             f"static const float s{i}[{len(scale)}] = {{{scales}}};\n"]
 
@@ -109,14 +109,15 @@ def _relu(step: Step) -> bool:
     return step.lo == step.output.q.zero_point and step.hi == 127
 
 
-def _q(v: Value) -> str:
-    return f"{float(v.q.scale):.9g}f, {v.q.zero_point}"
+def scale_and_zero(v: Value) -> str:
+    """Two arguments of its functions; C wants a point or an exponent before the suffix f."""
+    return f"{float(v.q.scale):.9e}f, {v.q.zero_point}"
 
 
 def _call(i: int, step: Step, room: int) -> list[str]:
     x, y = step.inputs[0], step.output
     (kh, kw), (sh, sw), (t, b, left, r) = step.kernel, step.stride, step.pad
-    code, constants, ends = i + 10, f"(int8_t *)w{i}, (int32_t *)b{i}", f"{_q(x)}, {_q(y)}"
+    code, constants, ends = i + 10, f"(int8_t *)w{i}, (int32_t *)b{i}", f"{scale_and_zero(x)}, {scale_and_zero(y)}"
     if step.kind in ("conv", "depthwise"):
         relu = "TM_ACT_RELU" if _relu(step) else "TM_ACT_NONE"
         if kh * kw > MAX_TAPS:
@@ -136,13 +137,14 @@ def _call(i: int, step: Step, room: int) -> list[str]:
         return [_mat("in", x, flat=True), _mat("out", y, flat=True),
                 f"if (tml_fc(&in, &out, {constants}, (float *)s{i}, {ends})) return {code};"]
     if step.kind == "avg_pool" and step.kernel == x.shape[1:3]:
-        return [_mat("in", x), _mat("out", y), f"if (tml_gap(&in, &out, {_q(x)}, {_q(y)})) return {code};"]
+        return [_mat("in", x), _mat("out", y), f"if (tml_gap(&in, &out, {ends})) return {code};"]
     if step.kind == "softmax" and y.shape[:3] == (1, 1, 1):
         return [_mat("in", x, flat=True), _mat("out", y, flat=True), f"out.data = a + {room};",
-                f"if (tml_softmax(&in, &out, {_q(x)}, {_q(y)})) return {code};",
+                f"if (tml_softmax(&in, &out, {ends})) return {code};",
                 f"memcpy(a + {y.buffer.offset}, out.data, {y.shape[3]});"]
     if step.kind == "add":
         second = step.inputs[1]
         return [_mat("in", x), _mat("in1", second), _mat("out", y),
-                f"if (tml_add(&in, &in1, &out, {_q(x)}, {_q(second)}, {_q(y)})) return {code};"]
+                f"if (tml_add(&in, &in1, &out, {scale_and_zero(x)}, {scale_and_zero(second)}, {scale_and_zero(y)})) "
+                f"return {code};"]
     raise Cannot(f"it has no {KINDS[step.kind]}{' but that of a whole image' if step.kind == 'avg_pool' else ''}")
