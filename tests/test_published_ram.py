@@ -72,3 +72,22 @@ def test_the_same_kinds_run(name: str, tmp_path: Path, need_tool) -> None:
                 assert harness.emulated_differences(models[1:], [s], tmp_path / f"{scheme}{target}", target) == []
     print(f"\n{name:<20} int8: -O balanced {arenas[-1][0]:>9,} B   -O ram {arenas[-1][1]:>9,} B")
     assert np.all(np.diff(np.array(arenas), axis=1) < 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["dense block", "inception block", "nasnet cells", "mobilenet-v1-0.25"])
+def test_rows_cost_few_cycles(name: str, need_tool) -> None:
+    """The same portable kernels, whole and row by row: calls, windows and rows that move up."""
+    need_tool("arm-none-eabi-gcc")
+    make, shape = SMALL[name]
+    torch.manual_seed(0)
+    s = harness.subject(make().eval(), [shape], name, 1, 1.0)
+    x = next(iter(s.inputs.values()))[:1]
+    cycles = []
+    for optimize in ("balanced", "ram"):
+        model = s.model("int8", "net", target="generic-m4", optimize=optimize, kernel="portable")
+        data = model.emulate("generic-m4", x).data
+        cycles.append(data["cycles"])
+        print(f"\n{name:<18} -O {optimize:<9} arena {model.project.plan.arena:>9,} B", end="   ")
+        print(f"stack {data['stack_bytes']:>5,} B   {data['cycles']:>12,} cycles", end="")
+    assert cycles[1] <= 1.03 * cycles[0]
