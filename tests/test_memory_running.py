@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from genn.api import Model
+from genn import reference, suite
+from genn.api import Model, match_inputs
 from genn.ir import SCHEMES
 from genn.runs import convert_model
 from tests import harness, poison
@@ -44,10 +45,8 @@ def sample(name: str, model: Model) -> dict[str, np.ndarray]:
     """A stored input (1, *shape)."""
     if name in RUNNING:
         return subject(name).stored(model, 1)
-    from genn import reference, suite
-
-    (port,) = model.graph.inputs
-    return {port: reference.encode(model.graph, port, np.asarray(suite.samples(name)[0][:1], np.float32))}
+    real = match_inputs(model.float_graph, suite.samples(name)[0][:1], "samples")
+    return {n: reference.encode(model.graph, n, x) for n, x in real.items()}
 
 
 @pytest.mark.long
