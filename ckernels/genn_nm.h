@@ -116,7 +116,8 @@ GENN_INLINE int32_t genn_nm_products(uint32_t entry, int32_t first, int32_t seco
 
 /* The walks: acc plus the products of a row's blocks; each returns where the next row's begin. */
 #if !defined(GENN_NM_BYTES_S8)
-GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit, int32_t *acc)
+GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
+                                             int32_t *acc)
 {
     for (; blocks > 0; blocks--, w += 3, table += genn_nm_step(unit) / 4)
         for (int32_t u = 0; u < 4; u++) {
@@ -128,7 +129,8 @@ GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32
 #endif
 
 #if !defined(GENN_NM_WORDS_S8)
-GENN_INLINE const uint32_t *genn_nm_words_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit, int32_t *acc)
+GENN_INLINE const uint32_t *genn_nm_words_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
+                                             int32_t *acc)
 {
     for (; blocks > 0; blocks--, w += 5, table += genn_nm_step(unit) / 4)
         for (int32_t u = 0; u < 4; u++)
@@ -140,7 +142,8 @@ GENN_INLINE const uint32_t *genn_nm_words_s8(const uint32_t *table, const uint32
 
 /* int16: words whose halves are beside each other, as SMLAD takes them. */
 #if !defined(GENN_NM_WORDS_S16)
-GENN_INLINE const uint32_t *genn_nm_words_s16(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit, int32_t *acc)
+GENN_INLINE const uint32_t *genn_nm_words_s16(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
+                                              int32_t *acc)
 {
     for (; blocks > 0; blocks--, w += 5, table += genn_nm_step(unit) / 4)
         for (int32_t u = 0; u < 4; u++)

@@ -24,7 +24,7 @@
 #define GENN_NM_ON256 "adds %[t], #128\nadds %[t], #128\n"
 
 /* far: what leads to the next unit's table, or nothing; next: to the next block's, from there. */
-#define GENN_NM_BLOCK_WORDS(far, next)                                                                                       \
+#define GENN_NM_BLOCK_WORDS(far, next)                                                                                 \
     "ldmia %[w]!, {r2, r3, r4}\n" GENN_NM_PAIR GENN_NM_SUM("r3") GENN_NM_ON far GENN_NM_PAIR GENN_NM_SUM("r4")         \
     GENN_NM_ON far "ldmia %[w]!, {r3, r4}\n" GENN_NM_PAIR GENN_NM_SUM("r3") GENN_NM_ON far GENN_NM_LAST                \
     GENN_NM_SUM("r4") next
@@ -32,7 +32,7 @@
 /* r3: the pairs of two units, byte 0 and 2, then 1 and 3; r4 and r5: free. */
 #define GENN_NM_EVEN "lsls r4, r3, #8\nasrs r4, #24\nlsls r4, #16\nsxtb r5, r3\nadds r4, r5\n"
 #define GENN_NM_ODD "asrs r3, #8\nsxtb r4, r3\nasrs r3, #16\nlsls r3, #16\nadds r4, r3\n"
-#define GENN_NM_BLOCK_BYTES(far, next)                                                                                       \
+#define GENN_NM_BLOCK_BYTES(far, next)                                                                                 \
     "ldmia %[w]!, {r2, r3}\n" GENN_NM_EVEN GENN_NM_PAIR GENN_NM_SUM("r4") GENN_NM_ON far                              \
     GENN_NM_ODD GENN_NM_PAIR GENN_NM_SUM("r4") GENN_NM_ON far                                                          \
     "ldmia %[w]!, {r3}\n" GENN_NM_EVEN GENN_NM_PAIR GENN_NM_SUM("r4") GENN_NM_ON far                                  \
@@ -41,7 +41,7 @@
 /* r3: a unit's weights; the sum is in a high register. */
 #define GENN_NM_HALVES                                                                                                 \
     "sxth r4, r5\nsxth r6, r3\nmuls r4, r6\nadd %[sum], r4\nasrs r5, #16\nasrs r3, #16\nmuls r5, r3\nadd %[sum], r5\n"
-#define GENN_NM_BLOCK_S16(far, next)                                                                                         \
+#define GENN_NM_BLOCK_S16(far, next)                                                                                 \
     "ldmia %[w]!, {r2, r3}\n" GENN_NM_PAIR GENN_NM_HALVES GENN_NM_ON far                                               \
     "ldmia %[w]!, {r3}\n" GENN_NM_PAIR GENN_NM_HALVES GENN_NM_ON far                                                   \
     "ldmia %[w]!, {r3}\n" GENN_NM_PAIR GENN_NM_HALVES GENN_NM_ON far                                                   \

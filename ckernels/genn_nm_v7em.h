@@ -58,7 +58,8 @@
             GENN_NM_RUN(text text, __VA_ARGS__);                                                                       \
     } while (0)
 
-GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit, int32_t *acc)
+GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
+                                             int32_t *acc)
 {
     const int32_t step = genn_nm_step(unit);
     int32_t sum = *acc;
@@ -71,7 +72,8 @@ GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32
     return w;
 }
 
-GENN_INLINE const uint32_t *genn_nm_words_s16(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit, int32_t *acc)
+GENN_INLINE const uint32_t *genn_nm_words_s16(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
+                                              int32_t *acc)
 {
     const int32_t step = genn_nm_step(unit);
     int32_t sum = *acc;

@@ -60,6 +60,8 @@ def _adversarial(op: str) -> list[tuple[nn.Module, tuple[int, ...]]]:
             (nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.MaxPool2d(2)), (1, 4, 7, 9)),
             (nn.Sequential(nn.Conv2d(2, 5, (1, 4)), nn.ReLU(), nn.MaxPool2d((1, 3))), (1, 2, 1, 29)),
             (nn.Conv2d(16, 16, 3, padding=1, stride=2), (1, 16, 9, 8)),
+            (nn.Sequential(_filled(nn.Conv2d(6, 22, 3, padding=1, groups=2), "same"), nn.MaxPool2d(2)), (1, 6, 7, 5)),
+            (_filled(nn.Conv2d(9, 21, (1, 3), stride=2, dilation=2, padding=(0, 2), groups=3), "chess"), (1, 9, 4, 11)),
         ]
         return [(m, s) for m, s in convs]
     return []

@@ -154,6 +154,16 @@ def test_packed_weights_hold_no_padding(scheme: str, smallest: bool) -> None:
         assert v6m.pack_rows(w, scheme, smallest).values.size == w.size
 
 
+@pytest.mark.parametrize(("scheme", "limit"), [("int8", 5.2), ("int16", 7.2)])
+def test_cycles_of_grouped_convolution(scheme: str, limit: float) -> None:
+    """Cycles a multiply-accumulate; the portable kernel takes 9.8 and 8.9."""
+    torch.manual_seed(0)
+    s = harness.subject(nn.Conv2d(16, 16, 3, padding=1, groups=2), [(1, 16, 8, 8)])
+    model = s.model(scheme, "n", target=TARGET)
+    assert model.manifest["layers"][0]["kernel"] == "conv2d-groups-v6m"
+    assert model.emulate(TARGET).data["cycles"] <= limit * model.manifest["layers"][0]["macs"]
+
+
 LIMITS = {  # workload, scheme, mode: cycles, bytes of extra flash
     ("mnist-mlp", "int8", "balanced"): (340_000, 1_500),
     ("mnist-mlp", "int8", "flash"): (450_000, 1_350),

@@ -19,6 +19,7 @@ CONV_ROWS = 24  # GENN_CONV_ROWS_V6M
 LIMIT = 1 << 23  # what a sum of int8 products must stay below to be taken out of the packed sums
 LIMIT3 = 1 << 20  # the same where the inputs of three pixels are packed too
 LEAST_PIECE = 64  # columns of a row that is cut into pieces: shorter ones cost more than they save
+LEAST_OUTPUTS = {"int8": 2, "int16": 6}  # of a group of a convolution, to be faster than the portable kernel
 THREES = 0.7  # the share of pixels made three at a time from which that is faster than eight outputs of one
 
 
@@ -194,6 +195,33 @@ class ConvV6M(Kernel):
         sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * p["out_c"]
         lowered.workspace = 4 * sums + (taps if p["padded"] or p["gather"] else 0)
         lowered.weights = pack_rows(node.quant["w"], graph.scheme, goal.optimize == "flash")
+        return lowered
+
+
+@register
+class ConvGroupsV6M(Kernel):
+    """Dense convolution of several groups with more than a channel each, with its maximum pool."""
+
+    name, op, schemes = "conv2d-groups-v6m", "conv2d", ("int8", "int16")
+    isas = ("armv6m",)
+
+    def accepts(self, node: Node, graph: Graph, goal: Goal) -> bool:
+        groups, outputs = node.attrs.groups, out_tensor(node, graph).shape[3]
+        each = groups == in_tensor(node, graph).shape[3] == outputs
+        enough = outputs // groups >= LEAST_OUTPUTS[graph.scheme] or goal.only == self.name
+        return groups > 1 and not each and enough and packs(node, graph)
+
+    def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
+        lowered = finished(node, graph, goal, "genn_conv_groups_v6m", "genn_conv_groups_v6m", True)
+        p = {"zero_point": 0, **lowered.calls[0].params, "groups": node.attrs.groups}
+        lowered.calls = [replace(lowered.calls[0], params=p)]
+        rows = p["out_c"] // p["groups"]
+        sums = (2 if p["pool_h"] * p["pool_w"] > 1 else 1) * rows
+        w, item = node.quant["w"], NP_DTYPE[graph.scheme].itemsize
+        lowered.workspace = 4 * sums + w.shape[1] * item
+        parts = [pack_rows(w[o : o + rows], graph.scheme, goal.optimize == "flash") for o in range(0, len(w), rows)]
+        words = [np.pad(part.values, (0, -part.values.size % (4 // item))) for part in parts]
+        lowered.weights = Array(parts[0].ctype, np.concatenate(words))
         return lowered
 
 
