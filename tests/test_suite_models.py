@@ -30,10 +30,11 @@ def check(name: str, scheme: str, target: str, folder: Path) -> None:
     model.save(folder / "out")
     report = verify_report(folder / "out", samples=HOST)
     assert report.ok and report.data["runners"]["host"]["mismatches"] == 0
-    assert report.data["runners"]["host"]["samples"] == HOST
+    samples = min(HOST, len(suite.samples(name)[0]))  # of synthetic ones, fewer travel along
+    assert report.data["runners"]["host"]["samples"] == samples
     accuracy = report.data["accuracy"]
     if accuracy:
-        assert abs(accuracy["host"] - accuracy["torch"]) <= (2 if scheme != "float32" else 0) / HOST
+        assert abs(accuracy["host"] - accuracy["torch"]) <= (2 if scheme != "float32" else 0) / samples
     macs = sum(layer["macs"] for layer in model.manifest["layers"])
     if scheme == "float32" and not load_target(target).fpu and macs > SOFT_FLOAT_MACS:
         return
