@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from genn.bench.kernels import measure, workload
 from genn.emulate import emulate
 from genn.host import load
 from genn.kernels import OPTIMIZE, dsp_conv, dsp_linear, dsp_pack, kernels
@@ -153,27 +152,6 @@ def test_sums_that_exceed_24_bits_are_centered_or_cut():
     wide, shifted = (dsp_pack.columns_exact(m.graph.nodes[-1], m.graph, 4) for m in models)
     assert wide[0] < 1200 and shifted[0] == 450 and shifted[1] != 0
 
-
-LIMITS = {  # workload, scheme, goal: cycles, bytes of extra flash
-    ("mnist-mlp", "int8", "balanced"): (135_000, 2_025),
-    ("mnist-mlp", "int8", "flash"): (215_000, 1_350),
-    ("mnist-cnn", "int8", "time"): (600_000, 9_000),
-    ("mnist-cnn", "int8", "balanced"): (636_000, 3_900),
-    ("mnist-cnn", "int8", "flash"): (1_710_000, 2_150),
-    ("ds-block", "int8", "time"): (800_000, 5_500),
-    ("ds-block", "int8", "flash"): (1_670_000, 1_750),
-    ("mnist-mlp", "int16", "time"): (145_000, 1_500),
-    ("mnist-cnn", "int16", "time"): (675_000, 6_200),
-}
-
-
-@pytest.mark.parametrize(("name", "scheme", "goal"), LIMITS)
-def test_cycles_and_bytes(name, scheme, goal, need_tool):
-    need_tool("arm-none-eabi-gcc")
-    row = measure(workload(name), scheme, "m4", goal)
-    cycles, extra = LIMITS[name, scheme, goal]
-    assert row["cycles"] <= cycles
-    assert row["extra_flash"] <= extra
 
 
 def test_packing_keeps_every_weight_once():

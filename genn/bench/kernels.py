@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genn.bench import baseline
 from genn.errors import CheckFailed, UsageError
 from genn.ir import NP_DTYPE, SCHEMES
 from genn.kernels import OPTIMIZE
 from genn.progress import steps
 from genn.report import Report, Table
+from genn.toolchain import find_arm_gcc
 
 if TYPE_CHECKING:
     from genn.api import Model
@@ -87,8 +89,14 @@ def bench(
     cores: Sequence[str] = tuple(CORES),
     modes: Sequence[str] = OPTIMIZE,
     kernel: str | None = None,
+    against: Path | None = None,
 ) -> Report:
-    """Convert, build and emulate every combination.  ``kernel``: only this tuned kernel, or ``portable``."""
+    """Convert, build and emulate every combination.
+
+    kernel: only this tuned kernel, or ``portable``.  against: a baseline; the report fails if a figure is 2 % worse.
+    """
+    if against is not None:
+        baseline.read(against)
     for what, asked, known in (("workload", workloads, WORKLOADS), ("scheme", schemes, SCHEMES),
                                ("core", cores, tuple(CORES)), ("mode", modes, OPTIMIZE)):
         for name in asked:
@@ -104,7 +112,17 @@ def bench(
                         rows.append({"workload": name, "scheme": scheme, "core": core, "mode": mode}
                                     | measure(given, scheme, core, mode, kernel))
                         done(1)
-    return _report(rows)
+    report = _report(rows)
+    if against is not None:
+        report.ok, line = baseline.compare(report.data, against)
+        report.lines.append(line)
+        report.failure = "" if report.ok else line
+    return report
+
+
+def compiler() -> str:
+    """Name and version of the cross compiler, as it says itself."""
+    return find_arm_gcc().version
 
 
 def measure(given: Workload, scheme: str, core: str, mode: str, kernel: str | None = None) -> dict[str, Any]:
@@ -176,4 +194,5 @@ def _report(rows: list[dict[str, Any]]) -> Report:
                            best[1] if best else None, round(best[1] / r["cycles"], 2) if best else None])
     lines.append("cycles of the emulator's cortex-m0plus and cortex-m4 (P = 2) timings; outputs equal to the "
                  f"reference; peers: {others['note']}")
-    return Report("bench kernels", {"schema": 1, "rows": rows, "peers": others}, [table], lines)
+    data = {"schema": 1, "compiler": compiler(), "rows": rows, "peers": others}
+    return Report("bench kernels", data, [table], lines)

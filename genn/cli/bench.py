@@ -76,6 +76,8 @@ def bench_emulator(thumbulator: Path | None, json_to: str | None) -> None:
 @click.option("--cores", default="m0plus,m4", show_default=True, metavar="A,B", help="Of m0plus, m4.")
 @click.option("--modes", default="time,balanced,flash", show_default=True, metavar="A,B", help="As convert's -O.")
 @click.option("--kernel", metavar="NAME", help="Allow only this tuned kernel; portable for none.")
+@click.option("--against", type=click.Path(path_type=Path), metavar="F",
+              help="An earlier --json F: exit 1 if a figure is more than 2 % above it.")
 @json_option
 @csv_option
 def bench_kernels(
@@ -84,6 +86,7 @@ def bench_kernels(
     cores: str,
     modes: str,
     kernel: str | None,
+    against: Path | None,
     json_to: str | None,
     csv_to: str | None,
 ) -> None:
@@ -92,7 +95,7 @@ def bench_kernels(
     from genn.bench.kernels import bench as measure
 
     chosen = workloads.split(",") if workloads else WORKLOADS
-    emit(measure(chosen, schemes.split(","), cores.split(","), modes.split(","), kernel), json_to, csv_to)
+    emit(measure(chosen, schemes.split(","), cores.split(","), modes.split(","), kernel, against), json_to, csv_to)
 
 
 @bench.command("peers")
