@@ -187,8 +187,9 @@ def emulate_report(
             raise UsageError("it does not lie in the folder that genn convert wrote", str(path), fix)
         folder = found
         target = target or elf.resolve().parent.name  # build/TARGET/NAME.elf
+    target, parameters = target and load_target(target), _parameters(settings)
     manifest = read_raw(folder)
-    board, parameters = target_for(target, manifest.get("options", {}), "cortex-m0plus"), _parameters(settings)
+    board = target_for(target, manifest.get("options", {}), "cortex-m0plus")
     title = str(manifest["name"])
     stored = _stored_inputs(folder, inputs, samples)
     if elf is None:

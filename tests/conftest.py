@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def _need_tool(name: str) -> str:
 def need_tool() -> Callable[[str], str]:
     """``need_tool("arm-none-eabi-gcc")`` returns its path; without it the test is skipped, and fails in CI."""
     return _need_tool
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Ctrl-C works in tests of it even where pytest runs in the background of a script, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -146,8 +146,8 @@ CHOICES = [(op, density) for op in ("linear", "conv2d") for density in (0.03, 0.
 
 @pytest.mark.parametrize(
     ("scheme", "core"),
-    [("int8", "generic-m4"), ("int16", "generic-m4"), ("float32", "generic-m4")]
-    + [("int8", "cortex-m0plus"), ("int16", "cortex-m0plus"), ("float32", "cortex-m0plus")],
+    [pytest.param(scheme, core, marks=() if scheme == "int8" else pytest.mark.long)
+     for scheme in ("int8", "int16", "float32") for core in ("generic-m4", "cortex-m0plus")],
 )
 def test_auto_chooses_what_is_faster(scheme, core, tmp_path):
     """Every layer runs both ways; ``auto`` must have taken the faster one, or one that is nearly as fast."""

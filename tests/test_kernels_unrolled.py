@@ -52,7 +52,7 @@ def _subjects() -> list[Subject]:
     return [subject(layer, [shape], f"{shape}", i, spread=9) for i, (layer, shape) in enumerate(layers)]
 
 
-@pytest.mark.parametrize("scheme", ["int8", "int16"])
+@pytest.mark.parametrize("scheme", ["int8", pytest.param("int16", marks=pytest.mark.long)])
 def test_every_engine_agrees(scheme, tmp_path):
     """Places out of reach, rows without weights, sums at their largest; code for one core on the other."""
     subjects = once("kernels-unrolled", _subjects)

@@ -134,9 +134,9 @@ def test_three_pixels_at_a_time(tmp_path: Path, need_tool) -> None:
     assert many.differences(stored, emulate(many.folder, load_target(TARGET), [images]).outputs[0]) == []
 
 
-def test_longer_sums_than_the_packing_holds_take_the_portable_kernel() -> None:
+def test_longer_sums_than_the_packing_holds_take_another_kernel() -> None:
     s = harness.subject(_signs(LONGEST + 1, 4), [(1, LONGEST + 1)])
-    assert [x.kernel for x in s.model("int8", "n", target=TARGET).project.layers] == ["portable"]
+    assert [x.kernel for x in s.model("int8", "n", target=TARGET).project.layers] == ["linear-pieces-v6m"]
     assert [x.kernel for x in s.model("int16", "n", target=TARGET).project.layers] == ["linear-v6m"]
     s = harness.subject(_pixels(LONGEST3 + 2, 4), [(1, LONGEST3 + 2, 1, 3)])
     model = s.model("int8", "n", target=TARGET, optimize="time")
