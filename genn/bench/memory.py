@@ -126,7 +126,8 @@ def render(found: list[dict[str, Any]]) -> Report:
     ]  # fmt: skip
     lines = [
         "step 1: order, in-place, concat elimination, fused prologue and pooling; step 2: overlap, row streaming too",
-        f"bytes of arena, input and output inside; offsets proven {'with' if proof.available() else 'without'} ortools",
+        "bytes of arena, input and output inside; offsets "
+        + ("proven with ortools" if proof.available() else "not proven: pip install 'genn-mcu[plan]' brings ortools"),
         *(f"published for {f['model']}: {f['published']}" for f in found if f["published"]),
     ]
     return Report("bench memory", {"schema": 1, "rows": found}, [Table("SRAM plans", columns, body)], lines)
