@@ -343,7 +343,9 @@ GENN_INLINE void genn_conv_dsp_s16(const struct genn_conv_dsp_s16 *p, const int1
                                    int16_t *GENN_RESTRICT ws, int16_t *GENN_RESTRICT y)
 {
     const int32_t ci = p->in_c / p->groups;
-    int16_t *line = ws + (p->direct ? 0 : ((p->tile - 1) * p->stride_w + p->k_w) * p->k_h * ci);
+    /* without pooling and columns there is no workspace, and nothing may be added to no pointer, not even zero */
+    const int32_t columns = p->direct ? 0 : ((p->tile - 1) * p->stride_w + p->k_w) * p->k_h * ci;
+    int16_t *line = columns ? ws + columns : ws;
     const int16_t *rows[GENN_CONV_ROWS_DSP_S16];
 
     for (int32_t n = 0; n < p->n; n++, x += p->in_h * p->in_w * p->in_c)
