@@ -23,6 +23,15 @@ GENN_INLINE int32_t genn_nm_step(int32_t unit)
     return unit == 4 ? 96 : unit * unit * 4;
 }
 
+/* All of a row's blocks, two a turn; `text` is one, which the core's GENN_NM_RUN runs. */
+#define GENN_NM_WALK(words, text, ...)                                                                                 \
+    do {                                                                                                               \
+        const uint32_t *end = w + blocks * (words);                                                                    \
+        if (blocks & 1)                                                                                                \
+            GENN_NM_RUN(text, __VA_ARGS__);                                                                            \
+        while (w != end)                                                                                               \
+            GENN_NM_RUN(text text, __VA_ARGS__);                                                                       \
+    } while (0)
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) && defined(__OPTIMIZE__)
 #include "genn_nm_v7em.h"
 #elif defined(__ARM_ARCH_6M__) && defined(__OPTIMIZE__)

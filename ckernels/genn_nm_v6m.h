@@ -52,16 +52,6 @@
 #define GENN_NM_INT8 [t] "+l"(table), [w] "+l"(w), [sum] "+l"(sum)
 #define GENN_NM_INT16 [t] "+l"(table), [w] "+l"(w), [sum] "+h"(sum)
 
-/* All of a row's blocks, two a turn; `text` is one. */
-#define GENN_NM_WALK(words, text, ...)                                                                                 \
-    do {                                                                                                               \
-        const uint32_t *end = w + blocks * (words);                                                                    \
-        if (blocks & 1)                                                                                                \
-            GENN_NM_RUN(text, __VA_ARGS__);                                                                            \
-        while (w != end)                                                                                               \
-            GENN_NM_RUN(text text, __VA_ARGS__);                                                                       \
-    } while (0)
-
 #define GENN_NM_FUNCTION(name, words, text, ...)                                                                       \
     GENN_INLINE const uint32_t *name(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,           \
                                      int32_t *acc)                                                                     \

@@ -48,16 +48,6 @@
                      : [step] "r"(step)                                                                                \
                      : "memory", "r0", "r1", "r2", "r4", "r5", "r6", "r8", __VA_ARGS__)
 
-/* All of a row's blocks, two a turn; `text` is one. */
-#define GENN_NM_WALK(words, text, ...)                                                                                 \
-    do {                                                                                                               \
-        const uint32_t *end = w + blocks * (words);                                                                    \
-        if (blocks & 1)                                                                                                \
-            GENN_NM_RUN(text, __VA_ARGS__);                                                                            \
-        while (w != end)                                                                                               \
-            GENN_NM_RUN(text text, __VA_ARGS__);                                                                       \
-    } while (0)
-
 GENN_INLINE const uint32_t *genn_nm_bytes_s8(const uint32_t *table, const uint32_t *w, int32_t blocks, int32_t unit,
                                              int32_t *acc)
 {

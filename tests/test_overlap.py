@@ -16,6 +16,7 @@ from genn.stream_code import Placed
 from genn.streaming import row_bytes
 from tests import harness
 from tests.test_streaming import subjects
+from tests.zoo_memory import CIFAR, LENET
 
 
 @dataclass
@@ -127,17 +128,6 @@ def test_one_byte_closer_is_found() -> None:
                 project.plan.offsets[name] += 1
                 found += 1
     assert found
-
-
-LENET = nn.Sequential(
-    nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2, 2),
-    nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
-)  # fmt: skip
-CIFAR = nn.Sequential(
-    nn.Conv2d(3, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Conv2d(32, 16, 5, padding=2), nn.ReLU(),
-    nn.MaxPool2d(2, 2), nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Flatten(),
-    nn.Linear(512, 10),
-)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,15 @@ def key(row: dict[str, Any]) -> Key:
 
 def read(path: Path) -> dict[str, Any]:
     """The baseline in ``path``; UsageError where it is none."""
+    fix = "give the JSON that `genn bench kernels --json F` wrote"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = {key(r): {what: int(r[what]) for what in COMPARED} for r in found["rows"]}
         return {"compiler": str(found["compiler"]), "rows": rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"this is no baseline ({type(error).__name__})", str(path),
-                         "give the JSON that `genn bench kernels --json F` wrote") from error
+    except OSError as error:
+        raise UsageError(f"the baseline cannot be read: {error.strerror}", str(path), fix) from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError("this is no baseline", str(path), fix) from None
 
 
 def worse(rows: Iterable[dict[str, Any]], before: dict[Key, dict[str, int]]) -> list[str]:
@@ -46,12 +48,15 @@ def worse(rows: Iterable[dict[str, Any]], before: dict[Key, dict[str, int]]) -> 
     return found
 
 
-def compare(data: dict[str, Any], path: Path) -> tuple[bool, str]:
-    """Whether ``data``, of the benchmark, is as good as the baseline in ``path``, and a sentence about it."""
-    before = read(path)
-    if before["compiler"] != data["compiler"]:
-        raise UsageError(f"the baseline is of {before['compiler']}, these figures are of {data['compiler']}", str(path),
+def check(before: dict[str, Any], compiler: str, path: Path) -> None:
+    """UsageError where the baseline of ``path`` is another compiler's."""
+    if before["compiler"] != compiler:
+        raise UsageError(f"the baseline is of {before['compiler']}, this compiler is {compiler}", str(path),
                          "measure the baseline with this compiler first")
+
+
+def compare(data: dict[str, Any], before: dict[str, Any], path: Path) -> tuple[bool, str]:
+    """Whether ``data``, of the benchmark, is as good as the baseline of ``path``, and a sentence about it."""
     both = [r for r in data["rows"] if key(r) in before["rows"]]
     if not both:
         raise UsageError("the baseline has none of these rows", str(path), "ask for workloads and modes that it has")

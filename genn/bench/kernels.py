@@ -95,8 +95,10 @@ def bench(
 
     kernel: only this tuned kernel, or ``portable``.  against: a baseline; the report fails if a figure is 2 % worse.
     """
+    before = None
     if against is not None:
-        baseline.read(against)
+        before = baseline.read(against)
+        baseline.check(before, compiler(), against)
     for what, asked, known in (("workload", workloads, WORKLOADS), ("scheme", schemes, SCHEMES),
                                ("core", cores, tuple(CORES)), ("mode", modes, OPTIMIZE)):
         for name in asked:
@@ -113,8 +115,8 @@ def bench(
                                     | measure(given, scheme, core, mode, kernel))
                         done(1)
     report = _report(rows)
-    if against is not None:
-        report.ok, line = baseline.compare(report.data, against)
+    if against is not None and before is not None:
+        report.ok, line = baseline.compare(report.data, before, against)
         report.lines.append(line)
         report.failure = "" if report.ok else line
     return report

@@ -159,7 +159,7 @@ def assign(
         deadline = began + seconds * spent / sum(s[1] for s in SEARCHES) if rounds is None else math.inf
         top = bound + int(bound * slack)
         trials = None if rounds is None else int(rounds * share)
-        found = _search(conflicts, fitter, bool(overlaps), top, deadline, trials, rng)
+        found = _search(conflicts, fitter, top, deadline, trials, rng)
         best = found if best is None else min(best, found, key=lambda f: f[0])
         if best[0] <= top:
             break
@@ -168,8 +168,7 @@ def assign(
 
 
 def _search(
-    conflicts: Conflicts, fitter: Fitter, overlapping: bool, top: int, deadline: float, rounds: int | None,
-    rng: random.Random,
+    conflicts: Conflicts, fitter: Fitter, top: int, deadline: float, rounds: int | None, rng: random.Random
 ) -> Found:
     """The best of a portfolio of orders and of a hill climb from the best of those, stopped at an arena of ``top``."""
     items = conflicts.items
@@ -188,7 +187,8 @@ def _search(
     for key in keys:
         plain = sorted(range(n), key=key)
         tries = [(plain, low), (plain, up), (conflicts.outputs_first(plain), low)]
-        for share in (2, 3) if overlapping else ():  # large ones drift down from the top, all others lie at the bottom
+        # Large ones drift down from the top, all others lie at the bottom.
+        for share in (2, 3) if any(conflicts.under) else ():
             large = [i.size * share > top for i in items]
             order = sorted((i for i in range(n) if large[i]), key=lambda i: items[i].first)
             tries.append((order + conflicts.outputs_first([i for i in plain if not large[i]], large), large))
