@@ -6,6 +6,7 @@ smallest, all largest, and a random mixture of both with the zero point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from tests.many import Many
 from tests.test_ops import subjects
 
 TARGETS = {"armv6m": "cortex-m0plus", "armv7m": "stm32f103", "armv7em": "generic-m4", "generic": "cortex-m0plus"}
-EMULATED = 10  # layers of each kernel in an emulator; the host runs them all
+EMULATED = 10  # layers of each kernel in an emulator every day; the host runs them all, and so does a long run
+EVERY = pytest.param(None, marks=pytest.mark.long)
+BATCH = 120  # layers to one firmware
 
 
 def _filled(layer: nn.Module, how: str) -> nn.Module:
@@ -99,7 +102,7 @@ def taken(scheme: str, limit: int | None = None) -> tuple[list[Model], list[dict
             continue
         found = 0
         for i, s in enumerate(layers(kernel.op)):
-            for isa in kernel.isas[:1]:
+            for isa in kernel.isas if limit is None else kernel.isas[:1]:
                 made = s.model(scheme, f"k{len(models)}", target=TARGETS[isa], kernel=kernel.name,
                                optimize=OPTIMIZE[i % len(OPTIMIZE)],
                                **({"float_mode": "block"} if "block" in kernel.name else {}))
@@ -121,35 +124,37 @@ def taken(scheme: str, limit: int | None = None) -> tuple[list[Model], list[dict
 def test_on_the_host_the_portable_form_reads_the_packed_bytes(scheme: str, tmp_path: Path, need_tool) -> None:
     need_tool("cc")
     models, stored = taken(scheme)
-    if not models:
-        pytest.skip(f"no tuned kernel for {scheme}")
     many = Many(models, tmp_path / "many")
     assert many.differences(stored, load(many.folder).run([many.images(stored)], jobs=1).outputs["arena_out"]) == []
 
 
+def in_batches(
+    scheme: str, limit: int | None, run: Callable[[Many, list[np.ndarray]], np.ndarray], folder: Path
+) -> None:
+    """All that is taken, so many layers to one firmware: ``run`` gives the arenas, which must be the reference's."""
+    models, stored = taken(scheme, limit)
+    for at in range(0, len(models), BATCH):
+        part = stored[at : at + BATCH]
+        many = Many(models[at : at + BATCH], folder / f"many{at}")
+        assert many.differences(part, run(many, [many.images(part)])) == []
+
+
+@pytest.mark.parametrize("limit", [EMULATED, EVERY])
 @pytest.mark.parametrize("target", ["cortex-m0plus", "generic-m4"])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_on_both_cores(scheme: str, target: str, tmp_path: Path, need_tool) -> None:
+def test_on_both_cores(scheme: str, target: str, limit: int | None, tmp_path: Path, need_tool) -> None:
     from genn.emulate import emulate
     from genn.target import load_target
 
     need_tool("arm-none-eabi-gcc")
-    models, stored = taken(scheme, EMULATED)
-    if not models:
-        pytest.skip(f"no tuned kernel for {scheme}")
-    many = Many(models, tmp_path / "many")
-    ran = emulate(many.folder, load_target(target), [many.images(stored)])
-    assert many.differences(stored, ran.outputs[0]) == []
+    in_batches(scheme, limit, lambda many, x: emulate(many.folder, load_target(target), x).outputs[0], tmp_path)
 
 
+@pytest.mark.parametrize("limit", [EMULATED // 2, EVERY])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_in_qemu(scheme: str, tmp_path: Path, need_tool) -> None:
+def test_in_qemu(scheme: str, limit: int | None, tmp_path: Path, need_tool) -> None:
     from genn.qemu import run_project
 
     need_tool("arm-none-eabi-gcc")
     need_tool("qemu-system-arm")
-    models, stored = taken(scheme, EMULATED // 2)
-    if not models:
-        pytest.skip(f"no tuned kernel for {scheme}")
-    many = Many(models, tmp_path / "many")
-    assert many.differences(stored, run_project(many.folder, [many.images(stored)])["arena_out"]) == []
+    in_batches(scheme, limit, lambda many, x: run_project(many.folder, x)["arena_out"], tmp_path)
