@@ -24,7 +24,7 @@ from tests.many import Many
 from tests.test_ops import subjects
 
 TARGETS = {"armv6m": "cortex-m0plus", "armv7m": "stm32f103", "armv7em": "generic-m4", "generic": "cortex-m0plus"}
-EMULATED = 10  # layers of each kernel in an emulator every day; the host runs them all, and so does a long run
+HOST, EMULATED, QEMU = 12, 5, 2  # layers of each kernel every day; a long run takes them all
 EVERY = pytest.param(None, marks=pytest.mark.long)
 BATCH = 120  # layers to one firmware
 
@@ -65,6 +65,8 @@ def _adversarial(op: str) -> list[tuple[nn.Module, tuple[int, ...]]]:
             (nn.Conv2d(16, 16, 3, padding=1, stride=2), (1, 16, 9, 8)),
             (nn.Sequential(_filled(nn.Conv2d(6, 22, 3, padding=1, groups=2), "same"), nn.MaxPool2d(2)), (1, 6, 7, 5)),
             (_filled(nn.Conv2d(9, 21, (1, 3), stride=2, dilation=2, padding=(0, 2), groups=3), "chess"), (1, 9, 4, 11)),
+            (nn.Sequential(nn.Conv2d(8, 8, 1, groups=8), nn.ReLU()), (1, 8, 3, 2)),
+            (_filled(nn.Conv2d(5, 5, (4, 3), padding=(4, 3), dilation=2, groups=5), "chess"), (1, 5, 2, 3)),
         ]
         return [(m, s) for m, s in convs]
     return []
@@ -120,10 +122,13 @@ def taken(scheme: str, limit: int | None = None) -> tuple[list[Model], list[dict
     return models, stored
 
 
+@pytest.mark.parametrize("limit", [HOST, EVERY])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_on_the_host_the_portable_form_reads_the_packed_bytes(scheme: str, tmp_path: Path, need_tool) -> None:
+def test_on_the_host_the_portable_form_reads_the_packed_bytes(
+    scheme: str, limit: int | None, tmp_path: Path, need_tool
+) -> None:
     need_tool("cc")
-    models, stored = taken(scheme)
+    models, stored = taken(scheme, limit)
     many = Many(models, tmp_path / "many")
     assert many.differences(stored, load(many.folder).run([many.images(stored)], jobs=1).outputs["arena_out"]) == []
 
@@ -150,7 +155,7 @@ def test_on_both_cores(scheme: str, target: str, limit: int | None, tmp_path: Pa
     in_batches(scheme, limit, lambda many, x: emulate(many.folder, load_target(target), x).outputs[0], tmp_path)
 
 
-@pytest.mark.parametrize("limit", [EMULATED // 2, EVERY])
+@pytest.mark.parametrize("limit", [QEMU, EVERY])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_in_qemu(scheme: str, limit: int | None, tmp_path: Path, need_tool) -> None:
     from genn.qemu import run_project

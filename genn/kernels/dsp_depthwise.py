@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from genn.ir import Graph, Node
 from genn.kernels.base import Goal, Kernel, register
 from genn.ops.base import CTYPE, Array, Lowered, in_tensor, out_tensor, registry, suffix
 
 TAPS = 64  # GENN_DEPTHWISE_TABLE_DSP
+UNROLLED = 16  # taps that the compiler unrolls
 REACH = 4095  # of a store's immediate offset
 COLUMNS = 256  # of a row at most: 32 bytes of workspace each
 NINE = (0, 1, 3, 4, 2, 6, 5, 7, 8)  # taps (3 ky + kx) of a 3 x 3 kernel in the order of their bytes
@@ -75,18 +78,41 @@ class DepthwiseAny(Kernel):
 
     def lower(self, node: Node, graph: Graph, goal: Goal) -> Lowered:
         portable = registry["conv2d"].lower(node, graph)
-        function = f"genn_depthwise_any_{suffix(graph)}"
-        params = fields(node, graph, "split", "pre")
-        call = replace(portable.calls[0], function=function, struct=function, params=params)
-        packed = Array(CTYPE[graph.scheme], node.quant["w"].T.ravel())
+        w = node.quant["w"]
+        fours, taps = len(w) // 4 * 4, w.shape[1]
+        form = "unrolled" if graph.scheme == "int16" and goal.optimize == "time" and taps <= UNROLLED else "any"
+        call = replace(
+            portable.calls[0],
+            function=f"genn_depthwise_{form}_{suffix(graph)}",
+            struct=f"genn_depthwise_any_{suffix(graph)}",
+            params=fields(node, graph, "split", "pre"),
+        )
+        stored = np.concatenate([self.pack(w[:fours].reshape(-1, 4, taps)).ravel(), w[fours:].ravel()])
+        packed = Array(CTYPE[graph.scheme], stored)
         return Lowered("genn_depthwise_any_dsp.h", [call], packed, portable.consts)
+
+    def pack(self, four: np.ndarray) -> np.ndarray:
+        """The weights (n, 4, taps) of four channels each as the kernel has them."""
+        raise NotImplementedError
 
 
 @register
 class DepthwiseAnyS8(DepthwiseAny):
     name, schemes = "conv2d-depthwise-any-dsp-s8", ("int8",)
 
+    def pack(self, four: np.ndarray) -> np.ndarray:
+        """Two taps at a time, as genn_depthwise_at_s8 says; a last one by itself."""
+        n, _, taps = four.shape
+        even = taps // 2 * 2
+        two = four[..., :even].reshape(n, 2, 2, even // 2, 2)  # channel 2 high + low, tap 2 i + j
+        pairs, last = two.transpose(0, 3, 2, 4, 1), four[..., even:]
+        return np.concatenate([pairs.reshape(n, 4 * even), last.reshape(n, 4 * (taps - even))], axis=1)
+
 
 @register
 class DepthwiseAnyS16(DepthwiseAny):
     name, schemes = "conv2d-depthwise-any-dsp-s16", ("int16",)
+
+    def pack(self, four: np.ndarray) -> np.ndarray:
+        """Tap by tap."""
+        return four.transpose(0, 2, 1)
