@@ -83,7 +83,7 @@ def convert(
     else:
         exported, title = frontend.trace(module, example_input), type(module).__name__
     graph = passes.canonicalize(frontend.import_graph(exported, title))
-    return convert_graph(
+    model = convert_graph(
         graph,
         scheme,
         calibration,
@@ -99,6 +99,8 @@ def convert(
         module=front_end.module(module) if front_end else module,
         front_end=front_end,
     )
+    model.example = None if front_end else example_input
+    return model
 
 
 def convert_graph(
@@ -196,6 +198,7 @@ class Model:
     ) -> None:
         self.float_graph, self.project, self.module = float_graph, project, module
         self.graph, self.name = project.graph, project.name
+        self.example: Any = None  # inputs that ``module`` was traced with
         self.samples, self.options = samples, dict(options)
         self.folder: Path | None = None
         self.plans = plans or []  # what was weighed to fit ``sram``

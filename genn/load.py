@@ -55,8 +55,12 @@ def load_model(
     weights: Path | str | None = None,
     trust: bool = False,
     input_shape: str | list[tuple[int, ...]] | None = None,
+    default_shapes: list[tuple[int, ...]] | None = None,
 ) -> Loaded:
-    """The model ``spec`` names: ``file.py:factory``, ``package.module:factory``, ``model.pt2``, or one of the suite."""
+    """The model ``spec`` names: ``file.py:factory``, ``package.module:factory``, ``model.pt2``, or one of the suite.
+
+    input_shape: in the place of a factory's example inputs.  default_shapes: where a factory has none.
+    """
     from genn import suite
 
     if spec.endswith(".pt2"):
@@ -66,7 +70,7 @@ def load_model(
         return Loaded(load_pt2(data, Path(spec).name, trust), None, Path(spec).stem, hashlib.sha256(data).hexdigest())
     place, colon, factory = spec.rpartition(":")
     if colon and place and factory:
-        return _from_factory(place, factory, weights, input_shape)
+        return _from_factory(place, factory, weights, input_shape, default_shapes)
     if spec.endswith((".py", ".pt", ".pth", ".onnx", ".safetensors")) or "/" in spec or ":" in spec:
         fix = (
             f"name the function that makes the model: {spec.rstrip(':')}:FUNCTION"
@@ -108,7 +112,7 @@ def parse_shapes(text: str) -> list[tuple[int, ...]]:
 # -- factories -----------------------------------------------------------------------------------------------------
 
 
-def _from_factory(place: str, factory: str, weights: Any, input_shape: Any) -> Loaded:
+def _from_factory(place: str, factory: str, weights: Any, input_shape: Any, default_shapes: Any) -> Loaded:
     namespace = _namespace(place)
     made = getattr(namespace, factory, None)
     where = f"{Path(place).name}:{factory}"
@@ -135,14 +139,14 @@ def _from_factory(place: str, factory: str, weights: Any, input_shape: Any) -> L
     if weights is not None:
         load_weights(made, Path(weights))
     if input_shape is not None:
-        shapes = parse_shapes(input_shape) if isinstance(input_shape, str) else input_shape
-        generator = torch.Generator().manual_seed(0)
-        example = tuple(torch.randn(shape, generator=generator) for shape in shapes)
+        example = _of_shapes(parse_shapes(input_shape) if isinstance(input_shape, str) else input_shape)
     for holder in (made, namespace):
         for attribute in ("example_input", "example_inputs", "EXAMPLE_INPUT", "EXAMPLE_INPUTS"):
             if example is None:
                 example = getattr(holder, attribute, None)
                 example = _run(example, where) if callable(example) else example
+    if example is None and default_shapes is not None:
+        example = _of_shapes(default_shapes)
     if example is None:
         fix = "pass --input-shape 1,1,28,28, return (module, example_inputs), or set EXAMPLE_INPUT in the file"
         raise UsageError("the model comes without an example input", where, fix)
@@ -150,6 +154,11 @@ def _from_factory(place: str, factory: str, weights: Any, input_shape: Any) -> L
 
     args, kwargs = as_arguments(example)
     return Loaded(made, kwargs or args, factory, fingerprint(made))
+
+
+def _of_shapes(shapes: Any) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
 
 
 def _namespace(place: str) -> Any:

@@ -395,15 +395,17 @@ def verify_report(
     elif spec in suite.MODELS:
         arrays, labels = suite.waves(spec) if frontend else suite.samples(spec)
     module: Any = None
+    example: Any = None
     notes = [] if arrays is not None else ["the inputs are random; --data X.npz compares on real ones"]
     if spec:
         try:
             with steps("loading the model"):
                 from genn.load import load_model
 
-                module = load_model(spec, weights, trust, [v.torch_shape for v in manifest.inputs]).model
+                model = load_model(spec, weights, trust, default_shapes=[v.torch_shape for v in manifest.inputs])
+                module, example = model.model, model.example_inputs
                 if frontend:
-                    module = suite.frontend(spec).module(module)
+                    module, example = suite.frontend(spec).module(module), None
         except ModuleNotFoundError as error:
             if asked or error.name != "torch":
                 raise
@@ -414,6 +416,7 @@ def verify_report(
             arrays,
             labels=labels,
             module=module,
+            example=example,
             on=on,
             target=board,
             layers=layers,

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from genn.errors import GennError, ModelError
 from genn.ir import Source
@@ -89,6 +89,17 @@ def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(leaf(v) for v in example_inputs), {}
 
 
+def with_inputs(like: tuple[tuple[Any, ...], dict[str, Any]] | None, given: list[torch.Tensor]) -> Any:
+    """``(args, kwargs)`` as in ``like``, its tensors replaced by ``given`` in the order of the graph's inputs."""
+    if not like:
+        return tuple(given), {}
+    leaves, form = tree_flatten(like)
+    if sum(isinstance(leaf, torch.Tensor) for leaf in leaves) != len(given):
+        return tuple(given), {}
+    rest = iter(given)
+    return tree_unflatten([next(rest) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], form)
+
+
 def _without_values(value: Any) -> Any:
     return value.to("meta") if isinstance(value, torch.Tensor) else value
 
@@ -103,6 +114,7 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+            warnings.filterwarnings("ignore", "The tensor attributes .* were assigned during export")
             yield
     finally:
         logging.disable(before)
@@ -144,7 +156,7 @@ def source_of(node: fx.Node) -> Source:
     """The module path and the last line of the user's own code; file names only, so that output is reproducible."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     fqn = str(stack[-1][0]) if stack else ""
-    fqn = re.sub(r"^L\['self'\]\.?", "", fqn)
+    fqn = re.sub(r"^L\['self'\]\.?", "", fqn).encode("utf-8", "backslashreplace").decode()[:1000]  # for genn.json
     frame = _user_frame(node.meta.get("stack_trace") or "")
     return Source(fqn, Path(frame[0]).name, frame[1]) if frame else Source(fqn)
 

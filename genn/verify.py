@@ -7,6 +7,7 @@ names the first layer that diverges.  Against PyTorch float32 has a stated toler
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -55,11 +56,12 @@ class _Job:
 
 
 def verify(project_dir: str | Path, data: Any = None, labels: Any = None, *, model: Any = None, module: Any = None,
-           on: Sequence[str] = ("host",), target: str | Target = "cortex-m0plus", layers: bool = False,
-           samples: int | None = None, jobs: int | None = None, sanitize: bool = False) -> Report:
+           example: Any = None, on: Sequence[str] = ("host",), target: str | Target = "cortex-m0plus",
+           layers: bool = False, samples: int | None = None, jobs: int | None = None, sanitize: bool = False) -> Report:
     """Compare the C of ``project_dir`` with the reference and, where there is a module, PyTorch.
 
     model: a genn.api.Model; without it the graph is read from the project.  module: default is ``model.module``.
+    example: the inputs ``module`` was traced with, where they are no plain tensors (see run_torch).
     data: real inputs (array, list or mapping), torch's layout; default: the model's calibration data, else random.
     labels: integer classes (S,), for accuracy and flips.
     on: runners, of host, emu (on ``target``) and qemu.
@@ -71,7 +73,8 @@ def verify(project_dir: str | Path, data: Any = None, labels: Any = None, *, mod
     manifest = read_manifest(project_dir)
     graph = model.graph if model is not None else serialize.load(manifest.folder / serialize.FILE)
     _check_same(manifest, graph)
-    module = module if module is not None else getattr(model, "module", None)
+    if module is None:
+        module, example = getattr(model, "module", None), getattr(model, "example", None)
     if data is None:
         data = getattr(model, "samples", None) or random_inputs(manifest, samples or DEFAULT_SAMPLES)
     given = manifest.match(data)
@@ -82,7 +85,7 @@ def verify(project_dir: str | Path, data: Any = None, labels: Any = None, *, mod
     expected = run_reference(graph, job.stored, job.jobs)
     exact = graph.scheme == "float32" and all(registry[node.op].traced for node in graph.nodes)
     floats = expected if exact else run_reference(float_view(graph), _float_inputs(job), job.jobs)
-    torch_out = run_torch(module, manifest, given) if module is not None else None
+    torch_out = run_torch(module, manifest, given, example) if module is not None else None
     found = {name: _run(name, job, target, samples) for name in on}
     if sanitize:
         found["sanitized"] = HostProcess(manifest, sanitize=True).run(job.part(slice(ENGINE_SAMPLES))).outputs
@@ -127,19 +130,23 @@ def run_reference(graph: Graph, stored: Sequence[np.ndarray], jobs: int = 1, kee
     return {k: np.concatenate([m[k] for m in made]) for k in made[0]}
 
 
-def run_torch(module: Any, manifest: Manifest, given: Mapping[str, np.ndarray]) -> Outputs:
-    """PyTorch's outputs, output -> float32 (S, *torch_shape).  A batch at once only where that gives what one gives."""
+def run_torch(module: Any, manifest: Manifest, given: Mapping[str, np.ndarray], example: Any = None) -> Outputs:
+    """PyTorch's outputs, output -> float32 (S, *torch_shape).  A batch at once only where that gives what one gives.
+
+    example: the inputs ``module`` was traced with, which tell how it is called; without them, one tensor after another.
+    """
     import torch
 
+    from genn.tracing import as_arguments, with_inputs
+
     exported = hasattr(module, "graph_signature")
-    call = module.module() if exported else module
-    was = not exported and bool(getattr(call, "training", False))  # an exported program has one mode
-    if not exported:
-        call.eval()
+    call = module.module() if exported else copy.deepcopy(module).cpu().float().eval()  # what was traced
+    like = module.example_inputs if exported else None if example is None else as_arguments(example)
 
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        args, kwargs = with_inputs(like, [torch.from_numpy(np.ascontiguousarray(x)) for x in arrays])
         with torch.no_grad():
-            made = call(*[torch.from_numpy(np.ascontiguousarray(x)) for x in arrays])
+            made = call(*args, **kwargs)
         flat = torch.utils._pytree.tree_leaves(made)
         return [y.detach().float().numpy() for y in flat if isinstance(y, torch.Tensor)]
 
@@ -152,9 +159,6 @@ def run_torch(module: Any, manifest: Manifest, given: Mapping[str, np.ndarray]) 
             batched = [np.stack([r[i] for r in rows]) for i in range(len(rows[0]))]
     except Exception as error:
         raise ModelError(f"PyTorch cannot run the model on these inputs: {str(error).splitlines()[0]}") from error
-    finally:
-        if was:
-            call.train()
     if [y.shape[1:] for y in batched] != shapes:
         raise ModelError("the PyTorch model gives outputs of other shapes than the project",
                          fix="pass the model that was converted")

@@ -19,6 +19,7 @@ from genn.errors import CheckFailed, ModelError, UsageError
 from genn.host import HostProcess
 from genn.manifest import read_manifest
 from genn.report import Report
+from genn.runs import verify_report
 from tests.workshop import genn as command
 from tests.workshop import project, spec, workshop
 
@@ -172,6 +173,33 @@ def test_examples_as_arrays_tuples_and_keywords() -> None:
     plain = genn.convert(module, example).manifest
     for form in (tuple(e.numpy() for e in example), list(example), {"x": example[0], "y": example[1]}):
         assert genn.convert(module, form).manifest == plain
+
+
+class Named(nn.Module):
+    """Inputs by keyword only; a nested input beside a number; double precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.a, self.b = nn.Linear(3, 2, dtype=torch.float64), nn.Linear(3, 2, dtype=torch.float64)
+
+    def forward(self, *, x: Any, z: Any) -> Any:
+        return self.a(z["z"][0]) * z["k"] - self.b(x)
+
+
+def named() -> tuple[nn.Module, Any]:
+    return Named(), {"z": {"z": (torch.ones(1, 3),), "k": 2.0}, "x": torch.zeros(1, 3)}
+
+
+def test_pytorch_is_called_as_it_was_traced(tmp_path: Path, need_tool: Callable[[str], str]) -> None:
+    need_tool("cc")
+    made = genn.convert(*named())
+    assert made.verify().data["runners"]["torch"]["ok"]
+    made.save(tmp_path / "out")
+    source = tmp_path / "net.py"
+    source.write_text("from tests.test_api import named as make\n")
+    report = verify_report(tmp_path / "out", f"{source}:make")
+    assert report.data["runners"]["torch"]["ok"]
 
 
 # -- what comes out ----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from genn.manifest import read_manifest
 from genn.names import comment
 from tests.workshop import compiles_and_passes, environment, genn, genn_argv, genn_process, project, spec, workshop
 
@@ -263,7 +264,7 @@ def test_hostile_names_of_layers(tmp_path: Path, need_tool: Callable[[str], str]
     assert again.code == 0, again.err
 
 
-@pytest.mark.parametrize("name", ["class", "for", "a\nb", '"quoted"', "\x00", "back\\", "\ud800"])
+@pytest.mark.parametrize("name", ["class", "for", "a\nb", '"quoted"', "\x00", "back\\", "\ud800", "x" * 5000])
 def test_names_that_are_no_identifiers(name: str, tmp_path: Path) -> None:
     """A module may be called anything: what is printed can be printed, and the C has names of its own."""
     source = tmp_path / "net.py"
@@ -273,6 +274,8 @@ def test_names_that_are_no_identifiers(name: str, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert all(line.isprintable() for line in result.out.splitlines())
     compiles_and_passes(tmp_path / "out", tmp_path)
+    stored = read_manifest(tmp_path / "out").layers[0].name
+    assert stored == name.encode("utf-8", "backslashreplace").decode()[:1000]
 
 
 @pytest.mark.parametrize(
