@@ -269,6 +269,7 @@ _NAMES = re.compile(
 )
 _IGNORED = re.compile(r"\.data/serialization_id|data/sample_inputs/[^/]+\.pt|extra/.*")
 _OPERATOR = re.compile(r"torch\.ops\.(aten|prims)\.([A-Za-z]\w*|_[A-Za-z]\w*)\.([A-Za-z]\w*)")
+_NAME = re.compile(r"(?:[A-Za-z_]\w*)?", re.ASCII)
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
 
@@ -428,7 +429,11 @@ def _clean_program(data: bytes, name: str) -> bytes:
         for entry in module.get("module_call_graph", []):
             for key in ("in_spec", "out_spec"):
                 if entry.get("signature"):
-                    _plain_tree(json.loads(entry["signature"][key])[1], name)
+                    spec = json.loads(entry["signature"][key])[1]
+                    _plain_tree(spec, name)
+                    if key == "in_spec":
+                        _names(entry["signature"]["forward_arg_names"] or [], name)
+                        _names(json.loads(spec["children_spec"][1]["context"]) or [], name)
         for node in module["graph"]["nodes"]:
             _known_operator(node["target"], name)
             node["metadata"] = {k: v for k, v in node["metadata"].items() if k in ("stack_trace", "nn_module_stack")}
@@ -448,6 +453,18 @@ def _known_operator(target: Any, name: str) -> None:
         raise ModelError(f"calls {target!r}, which is no operator of ATen", name, _TRUST)
 
 
+def _names(given: list[Any], name: str) -> None:
+    """torch writes Python with these names as they stand, and runs it."""
+    if bad := [n for n in given if n is not None and not (isinstance(n, str) and _NAME.fullmatch(n))]:
+        raise ModelError(f"names a value {str(bad[0])[:80]!r}, which is no identifier", name, _TRUST)
+
+
+def _path(given: Any, name: str) -> None:
+    """The way to a module or parameter: torch writes it between quotes, and runs that."""
+    if given is not None and (not isinstance(given, str) or not given.isprintable() or {*given} & {*"\"\\"}):
+        raise ModelError(f"names a module or parameter {str(given)[:80]!r}", name, _TRUST)
+
+
 def _plain_tree(spec: Any, name: str) -> None:
     """Arguments and results in tuples, lists and dicts; other containers are found by importing what the file names."""
     kind, context = spec["type"], json.loads(spec["context"]) if spec["context"] is not None else None
@@ -459,13 +476,17 @@ def _plain_tree(spec: Any, name: str) -> None:
 
 
 def _walk(value: Any, name: str) -> None:
-    """Symbolic expressions are evaluated as Python by the deserializer, so none may be there."""
+    """Symbolic expressions are evaluated as Python by the deserializer, so none may be there; names become Python."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in ("as_expr", "expr_str") and inner is not None:
                 raise ModelError("has dynamic shapes", name, "export with fixed shapes")
             if key in ("as_graph", "as_custom_obj", "as_operator", "custom_obj", "custom_obj_values") and inner:
                 raise ModelError(f"holds {key.removeprefix('as_')}, which is not read without trust", name, _TRUST)
+            if key in ("name", "as_name"):
+                _names([inner], name)
+            elif key == "fqn" or key.endswith("_name"):
+                _path(inner, name)
             _walk(inner, name)
     elif isinstance(value, list):
         for inner in value:

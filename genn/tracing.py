@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from genn.errors import GennError, ModelError
@@ -87,6 +88,13 @@ def as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             f"example input is a {type(example_inputs).__name__}", fix="give a tensor or a tuple of tensors"
         )
     return tuple(leaf(v) for v in example_inputs), {}
+
+
+def inputs_of(program: ExportedProgram) -> Any:
+    """``(args, kwargs)`` that the program takes, an empty tensor for each tensor."""
+    asked = [s.arg for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    leaves = [a.value if isinstance(a, ConstantArgument) else torch.empty(0) for a in asked]
+    return tree_unflatten(leaves, program.call_spec.in_spec)
 
 
 def with_inputs(like: tuple[tuple[Any, ...], dict[str, Any]] | None, given: list[torch.Tensor]) -> Any:

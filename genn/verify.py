@@ -137,11 +137,14 @@ def run_torch(module: Any, manifest: Manifest, given: Mapping[str, np.ndarray], 
     """
     import torch
 
-    from genn.tracing import as_arguments, with_inputs
+    from genn.tracing import as_arguments, inputs_of, with_inputs
 
     exported = hasattr(module, "graph_signature")
-    call = module.module() if exported else copy.deepcopy(module).cpu().float().eval()  # what was traced
-    like = module.example_inputs if exported else None if example is None else as_arguments(example)
+    try:
+        call = module.module() if exported else copy.deepcopy(module).cpu().float().eval()  # what was traced
+    except SyntaxError as error:  # torch writes Python with the names of the model
+        raise ModelError("PyTorch cannot run a program with such names of modules", fix="rename them") from error
+    like = inputs_of(module) if exported else None if example is None else as_arguments(example)
 
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
         args, kwargs = with_inputs(like, [torch.from_numpy(np.ascontiguousarray(x)) for x in arrays])

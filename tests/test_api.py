@@ -200,6 +200,11 @@ def test_pytorch_is_called_as_it_was_traced(tmp_path: Path, need_tool: Callable[
     source.write_text("from tests.test_api import named as make\n")
     report = verify_report(tmp_path / "out", f"{source}:make")
     assert report.data["runners"]["torch"]["ok"]
+    module, example = named()
+    program = torch.export.export(module.float(), (), example)
+    torch.export.save(program, tmp_path / "net.pt2")
+    report = verify_report(tmp_path / "out", str(tmp_path / "net.pt2"))
+    assert report.data["runners"]["torch"]["ok"]
 
 
 # -- what comes out ----------------------------------------------------------------------------------------------------

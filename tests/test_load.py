@@ -250,6 +250,9 @@ def test_an_honest_pickled_weight_is_read(archive: tuple[nn.Module, bytes]) -> N
     assert torch.equal(program.state_dict["conv.weight"], archive[0].conv.weight)
 
 
+Attack = Callable[[dict[str, bytes], Path], None]
+
+
 def program_with(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, bytes], Path], None]:
     def attack(parts: dict[str, bytes], mark: Path) -> None:
         program = json.loads(parts["models/model.json"])
@@ -309,6 +312,17 @@ def guards(program: dict[str, Any]) -> None:
     program["guards_code"] = ["__import__('os').system('mkdir MARK')"]
 
 
+def everywhere(old: str, new: str) -> Attack:
+    """``old`` is called ``new`` in the program and in the list of weights; torch writes Python with such names."""
+
+    def attack(parts: dict[str, bytes], mark: Path) -> None:
+        for member in [m for m in parts if m.endswith(".json")]:
+            said = json.dumps(new.replace("CODE", f"getattr(__import__('os'), 'system')('mkdir {mark}')"))
+            parts[member] = parts[member].replace(json.dumps(old).encode(), said.encode())
+
+    return attack
+
+
 DEFAULTDICT = (
     '[1, {"type": "collections.defaultdict", "context": "{\\"default_factory_module\\": \\"antigravity\\", '
     '\\"default_factory_name\\": \\"x\\", \\"dict_context\\": []}", "children_spec": []}]'
@@ -318,7 +332,6 @@ ENUM = (
     '\\"name\\": \\"y\\"}]", "children_spec": []}]'
 )
 
-Attack = Callable[[dict[str, bytes], Path], None]
 ATTACKS: dict[str, tuple[Attack, bool]] = {  # and whether the model still loads (what is bad is dropped)
     "sample inputs": (lambda p, m: p.update({"data/sample_inputs/model.pt": pickled(Evil(m))}), True),
     "weight": (lambda p, m: pickle_weight(p, Evil(m)), False),
@@ -355,6 +368,8 @@ ATTACKS: dict[str, tuple[Attack, bool]] = {  # and whether the model still loads
     "import by defaultdict": (program_with(spec(DEFAULTDICT)), False),
     "import by enum": (program_with(spec(ENUM)), False),
     "nonsense spec": (program_with(spec("[]")), False),
+    "name of an input": (everywhere("x", "x=CODE"), False),
+    "name of a parameter": (everywhere("conv.weight", 'conv.w", CODE, "'), False),
     "deep JSON": (lambda p, m: p.update({"models/model.json": b"[" * 100_000}), False),
     "JSON of another kind": (lambda p, m: p.update({"models/model.json": b"3"}), False),
     "no program": (lambda p, m: p.pop("models/model.json") and None, False),
