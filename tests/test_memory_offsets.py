@@ -70,6 +70,22 @@ def test_bound_is_no_higher_than_what_any_order_of_first_fit_reaches() -> None:
             assert found.arena <= best, seed
 
 
+def test_the_bound_counts_the_gaps_of_alignment() -> None:
+    assert assign([Item("a", 1, 0, 1, 8), Item("b", 1, 1, 2, 8)], {}) == Offsets([0, 8], 9, 9)
+    reached = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        align = rng.choice(((8,), (4, 8), (8, 16)))
+        spans = [(rng.randint(0, 3), rng.choice((0, 1, 3))) for _ in range(rng.randint(2, 5))]
+        items = [Item("", rng.randint(1, 40), first, first + more, rng.choice(align)) for first, more in spans]
+        fitter, n = Conflicts(items, {}).fitter(), len(items)
+        best = min(fitter.place(order, [False] * n, None, NO_LIMIT)[1] for order in permutations(range(n)))
+        bound = Conflicts(items, {}).bound({})
+        assert bound <= best, seed
+        reached += bound == best
+    assert reached > 100  # a bound that is no use would hold too
+
+
 def test_a_fragmenting_case_is_climbed() -> None:
     """First fit by size leaves a gap; the bound is reachable."""
     items = [Item("a", 4, 0, 1), Item("b", 3, 1, 2), Item("c", 4, 2, 3), Item("d", 3, 3, 4), Item("e", 1, 0, 4)]

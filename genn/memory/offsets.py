@@ -95,7 +95,7 @@ class Conflicts:
         self.meets[i].append((j, above, below, exact))
 
     def bound(self, overlaps: Overlaps) -> int:
-        """The most that lives at one step, less everything that may be overlapped there."""
+        """The most that lives at one step, with the gaps that alignment leaves; less what may be overlapped there."""
         steps = sorted({s for item in self.items for s in (item.first, item.last)})
         under: dict[int, int] = {}  # bytes of each input that others may lie on
         for (i, j), pair in overlaps.items():
@@ -106,14 +106,21 @@ class Conflicts:
         saved: dict[int, int] = {}
         for i, saving in under.items():
             saved[self.items[i].last] = saved.get(self.items[i].last, 0) + saving
-        change: dict[int, int] = dict.fromkeys(steps, 0)
+        unit = 1 if overlaps else math.gcd(*(item.align for item in self.items)) or 1
+        change: dict[int, list[tuple[int, int]]] = {s: [] for s in steps}
         for item in self.items:
-            change[item.first] += item.size
-            change[item.last + 1] = change.get(item.last + 1, 0) - item.size
-        live, most = 0, max((item.size for item in self.items), default=0)
+            change[item.first].append((1, item.size))
+            change.setdefault(item.last + 1, []).append((-1, item.size))
+        live = gaps = 0
+        most = max((item.size for item in self.items), default=0)
+        ends = [0] * unit  # how many live items leave so many bytes up to the next multiple of ``unit``
         for s in sorted(change):
-            live += change[s]
-            most = max(most, live - saved.get(s, 0))
+            for sign, size in change[s]:
+                live += sign * size
+                gaps += sign * (-size % unit)
+                ends[-size % unit] += sign
+            # Behind every item but one there is a gap up to where the next one may start.
+            most = max(most, live + gaps - max((g for g in range(unit) if ends[g]), default=0) - saved.get(s, 0))
         return most
 
     def outputs_first(self, order: Sequence[int], but: Sequence[bool] = ()) -> list[int]:
