@@ -7,6 +7,7 @@ products with a constant matrix, and what has no meaning at inference.  Everythi
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from genn.passes.tools import attrs_of, separate_outputs
 from genn.tracing import (
     as_arguments,
     live_nodes,
+    quiet,
     refuse_dynamic,
     shape_of,
     target_of,
@@ -47,8 +49,9 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
     """The program as a float32 Graph in torch's layout; ModelError names everything that stands in the way."""
     refuse_dynamic(exported)
     program: AnyProgram | None = functional.by_renaming(exported)
+    unknown: list[fx.Node] = []
     if program is None or _unsupported(program):
-        program = _decompose(functional.by_torch(exported))
+        program, unknown = _decompose(functional.by_torch(exported))
     graph = Graph(name)
     signature = program.graph_signature
     kinds = {spec.arg.name: spec for spec in signature.input_specs if hasattr(spec.arg, "name")}
@@ -59,6 +62,25 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
             values[arg] = (program.constants[spec.target] if stored is None else stored, spec.target)
     builder, constants, live = Builder(graph, values), _constants(program), live_nodes(program)
     refused: list[ModelError] = []
+    if unknown:
+        with contextlib.suppress(Exception):  # what is behind unknown operators is looked at as far as it goes
+            _read(program, graph, builder, kinds, constants, live, refused)
+        raise _with_more(unsupported_error(unknown), refused)
+    _read(program, graph, builder, kinds, constants, live, refused)
+    if refused:
+        said = list(dict.fromkeys(map(str, refused)))
+        if len(said) == 1:
+            raise refused[0]
+        raise ModelError("\n  ".join([f"{len(said)} things are not supported:", *said]))
+    _outputs(program, graph, builder)
+    graph.prune()
+    separate_outputs(graph)
+    return graph.verify()
+
+
+def _read(program: AnyProgram, graph: Graph, builder: Builder, kinds: dict[str, Any], constants: set[fx.Node],
+          live: set[fx.Node], refused: list[ModelError]) -> None:
+    """Every node into ``graph``; what is refused goes to ``refused``, and what follows it is looked at too."""
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in kinds and kinds[node.name].kind == InputKind.USER_INPUT:
             _input(graph, builder, node, kinds[node.name])
@@ -72,15 +94,14 @@ def import_graph(exported: ExportedProgram, name: str) -> Graph:
             except ModelError as error:
                 refused.append(error)
                 builder.stand_in(node)
-    if refused:
-        said = list(dict.fromkeys(map(str, refused)))
-        if len(said) == 1:
-            raise refused[0]
-        raise ModelError("\n  ".join([f"{len(said)} things are not supported:", *said]))
-    _outputs(program, graph, builder)
-    graph.prune()
-    separate_outputs(graph)
-    return graph.verify()
+        else:
+            builder.stand_in(node)
+
+
+def _with_more(error: ModelError, refused: list[ModelError]) -> ModelError:
+    said = list(dict.fromkeys(map(str, refused)))
+    more = "\n  ".join([f"and {len(said)} more thing{'s are' if len(said) > 1 else ' is'} not supported:", *said])
+    return ModelError(f"{error.what}\n{more}") if said else error
 
 
 def _input(graph: Graph, builder: Builder, node: fx.Node, spec: Any) -> None:
@@ -121,11 +142,11 @@ def _outputs(program: AnyProgram, graph: Graph, builder: Builder) -> None:
         raise ModelError("the network has no output", graph.name, "return a tensor from forward")
 
 
-def _decompose(program: ExportedProgram) -> ExportedProgram:
-    """Decompose exactly the operators nobody loads; what is unsupported even then is one error."""
+def _decompose(program: ExportedProgram) -> tuple[ExportedProgram, list[fx.Node]]:
+    """Decompose exactly the operators nobody loads; where that does not help the program as it was, and those."""
     missing = _unsupported(program)
     if not missing:
-        return program
+        return program, []
     table = torch.export.default_decompositions()
     simpler, todo = program, missing
     for _ in range(4):
@@ -133,14 +154,15 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
         if not usable:
             break
         try:
-            simpler = simpler.run_decompositions(usable)
+            with quiet():
+                simpler = simpler.run_decompositions(usable)
         except Exception:  # torch's own failure: what was missing before is what is reported
             break
         todo = _unsupported(simpler)
         if not todo:
-            return simpler
+            return simpler, []
     left = {(where_of(n)) for n in todo}
-    raise unsupported_error([n for n in missing if n.target not in table or where_of(n) in left] or missing)
+    return program, [n for n in missing if n.target not in table or where_of(n) in left] or missing
 
 
 def _unsupported(program: AnyProgram) -> list[fx.Node]:

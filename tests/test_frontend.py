@@ -50,6 +50,13 @@ def test_everything_unsupported_is_one_error_with_places() -> None:
     assert "conv2d" not in text and "genn ops" in text and "/tests/" not in text
 
 
+def test_unknown_operators_do_not_hide_other_refusals() -> None:
+    reflect = nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")
+    text = refusal(nn.Sequential(conv(1, 2), Block(), reflect), torch.ones(1, 1, 6, 10))
+    assert "operators are not supported" in text and "and 1 more thing is not supported:\n  2: " in text
+    assert "'reflect'" in text.splitlines()[-1]
+
+
 def test_what_can_be_decomposed_is() -> None:
     with pytest.raises(ModelError, match=r"aten\.abs"):
         load(Fn(lambda m, x: F.softsign(m.c(x)), c=conv(1, 2)), torch.ones(1, 1, 4, 4))
