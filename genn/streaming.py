@@ -234,25 +234,32 @@ class Choice:
         Those of the lowest peak and of peaks a little higher, with the fewest layers streamed and with the most; then
         fewer layers again, stretch by stretch, where the arena stays as small.
         """
-        spans, least = [], -1
-        tried = set()
-        for percent, most in product(SLACK, (False, True)):
-            found = self._partition(self.peak * percent // 100, most)
-            if tuple(found) in tried:
-                continue
-            tried.add(tuple(found))
-            size = arena(self._regions_of(found))
-            if least < 0 or size < least:
-                spans, least = found, size
+        known: dict[tuple[Span, ...], int] = {}
+
+        def size(spans: list[Span]) -> int:
+            key = tuple(spans)
+            if key not in known:
+                known[key] = arena(self._regions_of(spans))
+            return known[key]
+
+        starts = [self._partition(self.peak * percent // 100, most) for percent, most in product(SLACK, (False, True))]
+        least = min(size(s) for s in starts)
+        starts = list({tuple(s): s for s in starts if size(s) == least}.values())
         if limit > least and limit >= self.peak:
             few = self._partition(limit, False)
-            spans, least = few if arena(self._regions_of(few)) <= limit else spans, limit
+            starts = [few] if size(few) <= limit else starts[:1]
+        thinned = [self._thinned(s, max(least, limit), limit, size) for s in starts]
+        best = min(thinned, key=lambda s: (max(size(s), limit), sum(j - i + 1 for i, j in s)))
+        return self._regions_of(best)
+
+    def _thinned(self, spans: list[Span], most: int, limit: int, size: Callable[[list[Span]], int]) -> list[Span]:
+        """``spans`` with fewer layers, stretch by stretch, in an arena of no more than ``most`` bytes."""
         for span in sorted(spans, key=lambda s: s[0] - s[1]):
-            fewer = self._partition(least, False, span)
+            fewer = self._partition(most, False, span)
             found = sorted([*(s for s in spans if s != span), *fewer])
-            if fewer != [span] and arena(self._regions_of(found)) <= least:
-                spans = found
-        return self._regions_of(spans)
+            if fewer != [span] and size(found) <= most:
+                spans, most = found, max(size(found), limit)
+        return spans
 
     def _regions_of(self, spans: Sequence[Span]) -> list[Region]:
         return [region(self.nodes[i : j + 1], self.graph, self.windows, self.row_workspaces) for i, j in spans]

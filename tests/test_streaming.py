@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from genn import streaming
+from genn import frontend, passes, quantize, streaming
 from genn.ir import SCHEMES
 from genn.ops.rows import Window
 from tests import harness
@@ -100,6 +101,35 @@ def test_many_networks_stream(scheme: str, widest: None, tmp_path: Path, need_to
         s = harness.subject(net, [shape], f"{seed}", seed)
         model = s.model(scheme, "net", optimize="ram")
         assert harness.host_differences([model], [s], tmp_path / str(seed)) == [], s.label
+
+
+def arenas(choice: streaming.Choice, limit: int, rng: random.Random) -> tuple[int, set[int]]:
+    """The arena of the regions chosen and all that were seen, if arenas are random and fall as they are asked for."""
+    seen: dict[tuple[str, ...], int] = {}
+
+    def key(regions: list[streaming.Region]) -> tuple[str, ...]:
+        return tuple(f"{r.nodes[0].name} {r.name}" for r in regions)
+
+    def arena(regions: list[streaming.Region]) -> int:
+        return seen.setdefault(key(regions), choice.peak * (rng.randint(200, 250) - 10 * len(seen)) // 100)
+
+    return seen[key(choice.best(arena, limit))], set(seen.values())
+
+
+def test_no_smaller_arena_was_seen_than_the_one_taken() -> None:
+    """Placing is a search, so any list of regions may turn out smaller than what it was made from."""
+    rng, several = random.Random(1), 0
+    for net, shape in ((Branched(1), Branched.shape), (Branched(5), Branched.shape), chain(8)):
+        imported = frontend.import_graph(frontend.trace(net.eval(), (torch.zeros(shape),)), "net")
+        graph = quantize.quantize(passes.canonicalize(imported), "float32", None, "never", "exact")
+        windows = {n.name: w for n in graph.nodes if (w := streaming.window(n, graph)) is not None}
+        choice = streaming.Choice(graph, windows, {}, {})
+        for limit in (0, choice.peak * 5 // 4):
+            for _ in range(10):
+                taken, seen = arenas(choice, limit, rng)
+                assert taken <= max(limit, min(seen)), limit
+                several += len(seen) > 2
+    assert several > 50
 
 
 @pytest.mark.parametrize("target", ["cortex-m0plus", "generic-m4"])

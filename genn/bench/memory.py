@@ -124,10 +124,11 @@ def render(found: list[dict[str, Any]]) -> Report:
          f["proof"], f["seconds"]]
         for f in found
     ]  # fmt: skip
+    missing = not proof.available() and not all(f["proof"].startswith("optimal") for f in found)
     lines = [
         "step 1: order, in-place, concat elimination, fused prologue and pooling; step 2: overlap, row streaming too",
-        "bytes of arena, input and output inside; offsets "
-        + ("proven with ortools" if proof.available() else "not proven: pip install 'genn-mcu[plan]' brings ortools"),
+        "bytes of arena, input and output inside; optimal: no arena for this schedule is smaller",
+        *(["the others may be proven by ortools: pip install 'genn-mcu[plan]'"] if missing else []),
         *(f"published for {f['model']}: {f['published']}" for f in found if f["published"]),
     ]
     return Report("bench memory", {"schema": 1, "rows": found}, [Table("SRAM plans", columns, body)], lines)

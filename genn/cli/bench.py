@@ -133,7 +133,7 @@ def bench_peers(
 @bench.command("memory")
 @click.option("--models", metavar="A,B", help="Networks, separated by commas; default all.")
 @click.option("--prove", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
-              help="For a proof of the offsets of a network, where ortools is installed.")
+              help="For a proof of offsets that has not been found yet, where ortools is installed.")
 @json_option
 @csv_option
 def bench_memory(models: str | None, prove: float, json_to: str | None, csv_to: str | None) -> None:

@@ -37,7 +37,7 @@ def _file(name: str, text: str) -> Callable[..., Any]:
 @sram_option("Exit 1 when the arena is larger; stream no more.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="For the order.")
 @click.option("--prove", type=click.FloatRange(0), default=20.0, show_default=True, metavar="SECONDS",
-              help="For a proof of the offsets, where ortools is installed.")
+              help="For a proof of offsets that has not been found yet, where ortools is installed.")
 @click.option("--gains/--no-gains", default=True, help="Show what each reduction saves on its own.")
 @target_option(None, "  Adds the trade of bytes against cycles, time and energy, estimated.")
 @click.option("--all", "everything", is_flag=True, help="Every operator in the table, not the largest only.")

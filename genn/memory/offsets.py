@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from genn.memory import drift
 from genn.memory._fit import Fitter
 
 
@@ -30,14 +31,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Overlap:
-    """The output may start at most at the input's start - ``distance``; ``exact``: only there."""
+    """The output may start at most at the input's start - ``distance``; ``exact``: only there.
+
+    The input's last step is the output's first.
+    """
 
     distance: int
     exact: bool = False
 
 
 NO_LIMIT = (1 << 63) - 1
-STARTS = 4  # of the hill climb
+CLIMBS = 4  # from the best order of the portfolio
 # How far above the bound an arena may lie for a search to end, and its share of the time or trials.  A search for what
 # cannot be had ends up worse than one for a little more: items placed from the top down then have room to move.
 SEARCHES = ((0.0, 1.0), (1 / 200, 1.5), (1 / 100, 0.75), (1 / 50, 0.25))
@@ -95,19 +99,18 @@ class Conflicts:
         self.meets[i].append((j, above, below, exact))
 
     def bound(self, overlaps: Overlaps) -> int:
+        """No arena is smaller: by what lives at single steps, and by what chains of overlaps add up to."""
+        n = len(self.items)
+        order = self.outputs_first(sorted(range(n), key=lambda i: self.items[i].first))
+        _, enough, _ = self.fitter().place(order, [False] * n, None, NO_LIMIT)
+        sizes, aligns = [i.size for i in self.items], [i.align for i in self.items]
+        return drift.bound(sizes, aligns, self.meets, self.highest_step(overlaps), enough)
+
+    def highest_step(self, overlaps: Overlaps) -> int:
         """The most that lives at one step, with the gaps that alignment leaves; less what may be overlapped there."""
-        steps = sorted({s for item in self.items for s in (item.first, item.last)})
-        under: dict[int, int] = {}  # bytes of each input that others may lie on
-        for (i, j), pair in overlaps.items():
-            a, b = self.items[i], self.items[j]
-            if a.last == b.first:
-                saving = a.size + b.size - max(b.size, max(pair.distance, 0) + a.size)
-                under[i] = min(a.size, under.get(i, 0) + max(0, saving))
-        saved: dict[int, int] = {}
-        for i, saving in under.items():
-            saved[self.items[i].last] = saved.get(self.items[i].last, 0) + saving
+        saved = _shared(self.items, overlaps)
         unit = 1 if overlaps else math.gcd(*(item.align for item in self.items)) or 1
-        change: dict[int, list[tuple[int, int]]] = {s: [] for s in steps}
+        change: dict[int, list[tuple[int, int]]] = {s: [] for item in self.items for s in (item.first, item.last)}
         for item in self.items:
             change[item.first].append((1, item.size))
             change.setdefault(item.last + 1, []).append((-1, item.size))
@@ -146,6 +149,40 @@ class Conflicts:
         return Fitter([i.size for i in self.items], [i.align for i in self.items], self.meets)
 
 
+def _shared(items: Sequence[Item], overlaps: Overlaps) -> dict[int, int]:
+    """Step -> the most bytes that overlaps can save there.
+
+    What of an input at x lies under outputs ends at x + size - D of the output that reaches furthest; what of an output
+    lies over inputs starts at its smallest D.  Of the items at one byte, each but the one that is no input to another
+    is charged to its input side, or each but one to its output side: so neither sum is below what is saved.
+    """
+    pairs: dict[int, tuple[dict[int, _Share], dict[int, _Share]]] = {}
+    for (i, j), pair in overlaps.items():
+        a, b = items[i], items[j]
+        if a.last == b.first:
+            under, over = pairs.setdefault(a.last, ({}, {}))
+            left = b.size - max(0, pair.distance)
+            under.setdefault(i, _Share()).add(min(a.size, left), min(a.size, b.size - pair.distance))
+            over.setdefault(j, _Share()).add(min(a.size, left), left)
+    return {s: min(sum(share.most for share in side.values()) for side in sides) for s, sides in pairs.items()}
+
+
+@dataclass
+class _Share:
+    """What one item shares with all others: no more than with each alone, together, and than ``reach`` allows."""
+
+    total: int = 0
+    reach: int = 0
+
+    def add(self, alone: int, reach: int) -> None:
+        self.total += max(0, alone)
+        self.reach = max(self.reach, reach)
+
+    @property
+    def most(self) -> int:
+        return min(self.total, self.reach)
+
+
 def assign(
     items: Sequence[Item], overlaps: Overlaps, seconds: float = 2.0, rounds: int | None = None, seed: int = 0
 ) -> Offsets:
@@ -155,9 +192,9 @@ def assign(
     offsets everywhere.
     """
     conflicts = Conflicts(items, overlaps)
-    bound = conflicts.bound(overlaps)
     if not items:
         return Offsets([], 0, 0, "optimal")
+    bound = conflicts.bound(overlaps)
     fitter, rng, began = conflicts.fitter(), random.Random(seed), time.thread_time()
     best: Found | None = None
     spent = 0.0
@@ -171,6 +208,8 @@ def assign(
         if best[0] <= top:
             break
     assert best is not None
+    if rounds is None:  # what time is left
+        best = _climb(conflicts, fitter, best, bound, began + seconds, 1 << 60, rng)
     return Offsets(best[1], best[0], bound)
 
 
@@ -204,12 +243,12 @@ def _search(
             starts.append((arena, places, order, list(high)))
             if arena <= top:
                 return starts[-1]
-    starts.sort(key=lambda s: s[0])
-    best, began = starts[0], time.thread_time()
-    for k in range(STARTS):
-        until = began + (deadline - began) * (k + 1) / STARTS
-        trials = 1 << 60 if rounds is None else rounds // STARTS
-        found = _climb(conflicts, fitter, starts[min(k, len(starts) - 1)], top, until, trials, rng)
+    start = best = min(starts, key=lambda s: s[0])
+    began = time.thread_time()
+    for k in range(CLIMBS):
+        until = began + (deadline - began) * (k + 1) / CLIMBS
+        trials = 1 << 60 if rounds is None else rounds // CLIMBS
+        found = _climb(conflicts, fitter, start, top, until, trials, rng)
         best = min(best, found, key=lambda f: f[0])
         if best[0] <= top:
             break
@@ -219,30 +258,29 @@ def _search(
 def _climb(
     conflicts: Conflicts, fitter: Fitter, best: Found, bound: int, deadline: float, rounds: int, rng: random.Random
 ) -> Found:
-    """Change the order and the direction of items that live where memory is tight, first; the others follow.
+    """Change the order and the direction of items that live where memory is tight; the others follow what is better.
 
     What reaches highest, and what it meets, moves forward; a little worse is accepted now and then.
     """
     items, n = conflicts.items, len(conflicts.items)
     tight = _tight(items, bound)
     rest = sorted((i for i in range(n) if not tight[i]), key=lambda i: items[i].size * (items[i].first - items[i].last))
-    order = [i for i in best[2] if tight[i]] + rest
-    hot = sum(tight)
+    order = [i for i in best[2] if tight[i]]
     high, places, now = [t and h for t, h in zip(tight, best[3], strict=True)], best[1], best[0]
-    cost = sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
+    cost = _beyond(items, places, bound)
     tops: list[int] = []
     seen: list[int] | None = None
     idle = tried = 0
-    while best[0] > bound and time.thread_time() < deadline and hot > 1 and tried < rounds:
+    while best[0] > bound and time.thread_time() < deadline and len(order) > 1 and tried < rounds:
         tried += 1
         if places is not seen:
-            tops, seen = [i for i in range(n) if places[i] + items[i].size >= now], places
+            tops = [i for i in range(n) if places[i] >= 0 and places[i] + items[i].size >= now]
+            seen = places
         for i in tops:
             if not tight[i]:  # it does not fit behind the others: from now on it is one of them
                 tight[i] = True
-                order.remove(i)
-                order.insert(rng.randrange(hot + 1), i)
-                hot += 1
+                rest.remove(i)
+                order.insert(rng.randrange(len(order) + 1), i)
         trial, turned = list(order), list(high)
         for _ in range(rng.choice((1, 1, 2, 3))):
             if tops and rng.random() < 0.6:
@@ -250,29 +288,36 @@ def _climb(
                 near = [j for j, *_ in conflicts.meets[i] if tight[j]]
                 i = rng.choice([i, *near])
             else:
-                i = trial[rng.randrange(hot)]
+                i = rng.choice(trial)
             if rng.random() < 0.3:
                 turned[i] = not turned[i]
             at = trial.index(i)
-            partners = conflicts.under[i]
+            partners = [j for j in conflicts.under[i] if tight[j]]
             if partners and rng.random() < 0.5:  # an output that lies first gets its input behind it, at its distance
                 to = min(trial.index(j) for j in partners)
                 if to < at:
                     trial.insert(to, trial.pop(at))
                     turned[i] = False
                     continue
-            trial.insert(rng.randrange(at + 1) if rng.random() < 0.7 else rng.randrange(hot), trial.pop(at))
+            trial.insert(rng.randrange(at + 1) if rng.random() < 0.7 else rng.randrange(len(trial)), trial.pop(at))
         limit = int(cost * (1 + 0.5 * rng.random() ** 6))
         found, arena, beyond = fitter.place(trial, turned, bound, limit)
         if beyond <= limit:
             order, high, places, now, cost = trial, turned, found, arena, beyond
             if now < best[0]:
-                best, idle = (now, places, list(order), list(high)), 0
+                places, now, cost = fitter.place([*order, *rest], high, bound, NO_LIMIT)
+            if now < best[0]:
+                best, idle = (now, places, [*order, *rest], list(high)), 0
         idle += 1
         if idle > 1000:
-            order, high, places, now, idle = list(best[2]), list(best[3]), best[1], best[0], 0
-            cost = sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
+            order, high, places, now, idle = [i for i in best[2] if tight[i]], list(best[3]), best[1], best[0], 0
+            cost = _beyond(items, places, bound)
     return best
+
+
+def _beyond(items: Sequence[Item], places: Sequence[int], bound: int) -> int:
+    """By how many bytes all items together reach beyond ``bound``."""
+    return sum(max(0, p + i.size - bound) for p, i in zip(places, items, strict=True))
 
 
 def _tight(items: Sequence[Item], bound: int) -> list[bool]:

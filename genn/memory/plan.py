@@ -18,6 +18,8 @@ from genn.memory.planner import lifetimes, schedule, schedules
 from genn.memory.reduce import Layout
 from genn.memory.schedule import REDUCTIONS, Options, Schedule
 
+HOPES = 3  # schedules that may take a smaller arena than the best one so far are placed with more effort
+
 
 @dataclass(frozen=True)
 class Place:
@@ -189,13 +191,12 @@ def make(graph: LiveGraph, options: Options | None = None, climb: float = 2.0, p
     found = schedules(graph, replace(options, limit=None))
     plans = [_assigned(graph, options, f, climb / 8 if len(found) > 1 else climb) for f in found]
     best = min(plans, key=_cost)
-    if not best.offsets.optimal and len(found) > 1:
-        best = min(best, _assigned(graph, options, best.schedule, climb), key=_cost)
-    if prove > 0 and not best.offsets.optimal:
-        for plan in sorted(plans, key=lambda p: p.peak)[:3]:
-            if plan.lower_bound < best.arena:
-                tried = replace(plan, offsets=proof.improve(plan.items, plan.overlaps, plan.offsets, prove / 4))
-                best = min(best, tried, key=_cost)
+    for plan in sorted(plans, key=lambda p: (p.lower_bound, p.arena))[:HOPES]:
+        if plan.lower_bound < best.arena:
+            tried = _assigned(graph, options, plan.schedule, climb) if len(found) > 1 else plan
+            if prove > 0:
+                tried.offsets = proof.improve(tried.items, tried.overlaps, tried.offsets, prove / 4)
+            best = min(best, tried, key=_cost)
     return _finished(best, prove, began)
 
 

@@ -43,7 +43,8 @@ def _schedules(graph: LiveGraph, options: Options) -> list[Schedule]:
 
 def _all(graph: LiveGraph, concats: Concats, options: Options) -> list[Schedule]:
     scheduler = Scheduler(reduce.lay_out(graph, concats), options)
-    return [scheduler.run(), *scheduler.alternatives()]
+    best = scheduler.run()
+    return [best, *(s for s in scheduler.alternatives() if s.groups != best.groups)]
 
 
 def _run(graph: LiveGraph, concats: Concats, options: Options, above: int | None = None) -> Schedule:

@@ -1,4 +1,4 @@
-"""Proofs for offsets by CP-SAT, an optional extra: the smallest arena there is, or a bound that is closer."""
+"""Proofs for offsets by CP-SAT, an optional extra for arenas above their bound: the smallest one, or a closer bound."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def improve(items: list[Item], overlaps: Overlaps, found: Offsets, seconds: floa
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return found
     bound = max(found.bound, math.ceil(solver.best_objective_bound - 1e-6) * unit)
-    size = int(solver.objective_value) * unit
+    size = int(solver.value(arena)) * unit
     if size < found.arena:
         found = Offsets([int(solver.value(s)) * unit for s in starts], size, found.bound)
     proof = "optimal (CP-SAT)" if status == cp_model.OPTIMAL else ""
