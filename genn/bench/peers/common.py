@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genn.api import Model
 
 MORE = (0, 256, 512, 1024, 2048, 4096, 8192, 16384)  # bytes of arena
+BUDGET = 10**10  # instructions of one inference: ten times what slow libraries take for large networks
 Convert = Callable[[np.ndarray], np.ndarray]
 
 
@@ -132,7 +133,8 @@ def _build_and_run(port: Port, model: Model, net: Network, board: Target, fed: n
     elf = build_elf(work / "peer.elf", [*own, *port.sources], net_header(manifest), board,
                     "float32" if port.fpu else "int8", includes=[folder, *port.includes], opt=port.opt,
                     warnings=port.flags, libraries=port.libraries)
-    return emulate(folder, board, [fed.reshape(1, *model.manifest["inputs"][0]["shape"][1:])], elf=elf), elf
+    sample = fed.reshape(1, *model.manifest["inputs"][0]["shape"][1:])
+    return emulate(folder, board, [sample], elf=elf, budget=BUDGET), elf
 
 
 def _difference(got: np.ndarray, want: np.ndarray, output: Value, port: Port) -> float:
