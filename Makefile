@@ -37,7 +37,7 @@ demo: packages-demo $(VENV)/.installed
 	done; done
 
 test: packages-test lint
-	@$(PY) -m pytest -q -n $(JOBS)
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: packages-demo $(VENV)/.tested
 	@$(PY) -m ruff check .
