@@ -10,7 +10,7 @@ import pytest
 
 from genn.errors import GennError
 from genn.memory import plan, reader
-from genn.memory.schedule import REDUCTIONS, Options
+from genn.memory.schedule import REDUCTIONS, Options, moved
 from tests.memory_graphs import random_network
 
 QUICK = [
@@ -54,6 +54,18 @@ def test_every_combination_of_reductions_is_sound() -> None:
         options = Options(**dict(zip(REDUCTIONS, flags, strict=True)))
         made = planned(7, options)
         assert plan.check(made) <= made.arena, options
+
+
+def test_regions_move_a_piece_at_a_time() -> None:
+    """Every move leaves spans in order that do not meet, and no two moves are the same but where spans are short."""
+    spans = ((0, 2), (3, 3), (6, 9))
+    moves = list(moved(spans))
+    for move in moves:
+        assert move != spans
+        assert all(a <= b for a, b in move)
+        assert all(b < c for (_, b), (c, _) in itertools.pairwise(move))
+    assert ((0, 3), (6, 9)) in moves and ((0, 1), (2, 3), (6, 9)) in moves and ((0, 2), (3, 9)) in moves
+    assert ((0, 2), (6, 9)) in moves and ((0, 2), (3, 3), (6, 7), (8, 9)) in moves and ((0, 2), (3, 4), (6, 9)) in moves
 
 
 def test_checker_finds_a_damaged_plan() -> None:

@@ -14,7 +14,7 @@ from genn import plan_check
 from genn.memory import offsets, proof
 from genn.memory.graph import LiveGraph
 from genn.memory.offsets import Item, Offsets, Overlap
-from genn.memory.planner import lifetimes, schedule, schedules
+from genn.memory.planner import lifetimes, nearby, schedule, schedules
 from genn.memory.reduce import Layout
 from genn.memory.schedule import REDUCTIONS, Options, Schedule
 
@@ -191,6 +191,14 @@ def make(graph: LiveGraph, options: Options | None = None, climb: float = 2.0, p
     found = schedules(graph, replace(options, limit=None))
     plans = [_assigned(graph, options, f, climb / 8 if len(found) > 1 else climb) for f in found]
     best = min(plans, key=_cost)
+    if options.stream and best.arena > best.peak:  # overlaps drift
+
+        def cost(tried: Schedule) -> tuple[int, int]:
+            plans.append(_assigned(graph, options, tried, climb / 40))
+            return _cost(plans[-1])
+
+        nearby(best.schedule, replace(options, limit=None), cost)
+        best = min(plans, key=_cost)
     for plan in sorted(plans, key=lambda p: (p.lower_bound, p.arena))[:HOPES]:
         if plan.lower_bound < best.arena:
             tried = _assigned(graph, options, plan.schedule, climb) if len(found) > 1 else plan

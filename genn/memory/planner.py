@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from genn.memory import reduce
@@ -11,6 +12,7 @@ from genn.memory.reduce import Concats
 from genn.memory.schedule import Options, Schedule, Scheduler
 
 TRIALS = 8  # of turning concats that are read in parts into slices
+NEARBY = 200  # of regions that begin and end a little elsewhere
 
 
 def schedule(graph: LiveGraph, options: Options) -> Schedule:
@@ -45,6 +47,13 @@ def _all(graph: LiveGraph, concats: Concats, options: Options) -> list[Schedule]
     scheduler = Scheduler(reduce.lay_out(graph, concats), options)
     best = scheduler.run()
     return [best, *(s for s in scheduler.alternatives() if s.groups != best.groups)]
+
+
+def nearby(found: Schedule, options: Options, cost: Callable[[Schedule], tuple[int, int]]) -> None:
+    """Try schedules of the same layout whose regions begin and end a little elsewhere: ``cost`` places them."""
+    scheduler = Scheduler(found.layout, options)
+    scheduler.run()
+    scheduler.nearby(cost, NEARBY)
 
 
 def _run(graph: LiveGraph, concats: Concats, options: Options, above: int | None = None) -> Schedule:

@@ -8,7 +8,7 @@ stays whole, chains of operators may still stream.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from genn.memory import order
@@ -16,6 +16,7 @@ from genn.memory.order import Memory, Order, Problem, Store
 from genn.memory.reduce import Layout
 from genn.memory.stream import Rows, Trace
 
+Span = tuple[int, int]  # first and last piece of a region
 Group = tuple[int, ...]  # positions in Layout.ops; the last one pulls the others
 
 
@@ -71,7 +72,7 @@ class Scheduler:
         self.readers = [{k for k, _ in r} for r in self.rows.readers]
         self.writers = [set(w) for w in self.rows.writers]
         self.least = [self._least_ring(s) for s in range(len(layout.sizes))]
-        self._known: tuple[list[order.Piece], dict[tuple[int, int], tuple[int, int]], int] | None = None
+        self._known: tuple[_Cuts, dict[tuple[int, int], tuple[int, int]], int] | None = None
         self._single: dict[int, list[tuple[int, int, int, bool]]] = {}
 
     def run(self) -> Schedule:
@@ -283,18 +284,56 @@ class Scheduler:
                 peak, _ = _cheapest(len(pieces), costs, None)
             if longest > LONGEST[0] and peak == start:
                 break
-        self._known = (pieces, costs, max(peak, goal))
+        self._known = (cuts, costs, max(peak, goal))
         return self._groups(max(peak, goal), False)
 
     def _groups(self, limit: int, most: bool) -> list[Group]:
         """The partition under ``limit`` that streams the fewest rows, or the ``most``."""
+        return self._of(self._spans(limit, most))
+
+    def _spans(self, limit: int, most: bool) -> list[Span]:
         assert self._known is not None
-        pieces, costs, _ = self._known
+        cuts, costs, _ = self._known
+        return [(i, j) for i, j, streamed in _cheapest(len(cuts.pieces), costs, limit, most)[1] if streamed]
+
+    def _of(self, spans: Sequence[Span]) -> list[Group]:
+        """Groups: the pieces of each span stream as one, all other operators run alone."""
+        assert self._known is not None
         groups: list[Group] = []
-        for i, j, streamed in _cheapest(len(pieces), costs, limit, most)[1]:
-            ops = [k for piece in pieces[i : j + 1] for k in piece.ops]
-            groups += [tuple(sorted(ops))] if streamed else [(k,) for k in ops]
+        at = 0
+        pieces = self._known[0].pieces
+        for i, j in (*spans, (len(pieces), -1)):
+            groups += [(k,) for piece in pieces[at:i] for k in piece.ops]
+            if i <= j:
+                groups.append(tuple(sorted(k for piece in pieces[i : j + 1] for k in piece.ops)))
+            at = j + 1
         return groups
+
+    def nearby(self, cost: Callable[[Schedule], tuple[int, int]], trials: int) -> None:
+        """After ``run``, try regions that begin and end a little elsewhere.
+
+        cost: places a schedule and gives its arena and what decides between equal ones.  Each region's output lies in
+        front of its input, so a chain of regions walks through the arena; how far, no peak tells.
+        """
+        if self._known is None:
+            return
+        cuts, costs, lowest = self._known
+        tried: set[tuple[Span, ...]] = set()
+        for most in (False, True):
+            now = tuple(self._spans(lowest, most))
+            best, better = cost(self._schedule(self._of(now))), True
+            for j in (j for j, piece in enumerate(cuts.pieces) if piece.closed):
+                self._regions(j, cuts, LONGEST[-1], best[0], costs)
+            while better:
+                better = False
+                for spans in moved(now):
+                    known = all(s in costs and costs[s][1] and costs[s][0] < best[0] for s in spans)
+                    if known and spans not in tried and len(tried) < trials:
+                        tried.add(spans)
+                        found = cost(self._schedule(self._of(spans)))
+                        if found < best:
+                            now, best, better = spans, found, True
+                            break
 
     def alternatives(self) -> list[Schedule]:
         """Schedules with peaks up to a fifth higher, after ``run``: overlaps that drift can cost an arena more."""
@@ -395,6 +434,24 @@ class Scheduler:
             if made.peak < best.peak:
                 return made
         return best
+
+
+def moved(spans: tuple[Span, ...]) -> Iterator[tuple[Span, ...]]:
+    """One span given up, a piece longer or shorter, split, joined with the next one, or the cut between them moved."""
+    for x, (i, j) in enumerate(spans):
+        before, after = spans[:x], spans[x + 1 :]
+        yield before + after
+        left, right = (before[-1][1] if before else -1), (after[0][0] if after else 1 << 60)
+        for a, b in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
+            if left < a <= b < right:
+                yield (*before, (a, b), *after)
+        for m in range(i, j):
+            yield (*before, (i, m), (m + 1, j), *after)
+        if after:
+            k, last = after[0]
+            yield (*before, (i, last), *after[1:])
+            shifts = [n for n in (-1, 1) if i <= j + n and k + n <= last]
+            yield from ((*before, (i, j + n), (k + n, last), *after[1:]) for n in shifts)
 
 
 @dataclass
