@@ -94,7 +94,7 @@ def generate(graph: Graph, name: str) -> CProject:
 
 
 def _planned(graph: Graph, name: str, spare: bool = False) -> tuple[list[Layer], list[streaming.Region], Plan]:
-    """Layers lowered, regions that stream, and the checked plan.  spare: no tuned kernel that needs a workspace."""
+    """Layers lowered, regions that stream, and the checked plan.  spare: no workspace for what the portable kernel does too."""
     layers = _layers(graph, name, spare)
     regions: list[streaming.Region] = []
     rows: dict[str, tuple[Lowered, str]] = {}
@@ -132,7 +132,7 @@ def _lower(node: Node, graph: Graph, spare: bool) -> tuple[Lowered, str]:
     kernel = choose(node, graph)
     if kernel is not None:
         lowered = kernel.lower(node, graph, goal_of(graph))
-        if not (spare and lowered.workspace):
+        if kernel.alone or not (spare and lowered.workspace):
             return lowered, kernel.name
     return registry[node.op].lower(node, graph), "portable"
 

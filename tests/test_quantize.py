@@ -195,3 +195,18 @@ def test_gcc_does_not_fuse_multiply_and_add(tmp_path: Path) -> None:
         if done.returncode == 0:  # not every machine is an x86
             assert "vfm" not in (tmp_path / "net.s").read_text(), flags
     equal_on_host([s], "float32", tmp_path / "host")
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is missing")
+def test_gcc_does_not_mask_taps_in_the_padding(tmp_path: Path) -> None:
+    """The smallest case of a bug: with AVX-512, GCC 12 vectorizes over the pixels of a row, and gets their sums wrong."""
+    torch.manual_seed(2)
+    s = harness.subject(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(7, 4, 1, bias=False)), [(1, 7, 1, 6)])
+    (m,) = equal_on_host([s], "int16", tmp_path / "host")
+    folder = m.save(tmp_path / "net").result
+    flags = ["-O3", "-mavx512f", "-mavx512bw", "-mavx512vl"]
+    done = subprocess.run(
+        ["gcc", *flags, "-S", folder / "n0.c", "-o", tmp_path / "n0.s"], capture_output=True, text=True
+    )
+    if done.returncode == 0:  # not every machine is an x86
+        assert "%k" not in (tmp_path / "n0.s").read_text(), "a vector with a mask"
