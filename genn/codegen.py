@@ -94,7 +94,7 @@ def generate(graph: Graph, name: str) -> CProject:
 
 
 def _planned(graph: Graph, name: str, spare: bool = False) -> tuple[list[Layer], list[streaming.Region], Plan]:
-    """Layers lowered, regions that stream, and the checked plan.  spare: no workspace for what the portable kernel does too."""
+    """Layers lowered, regions that stream, the checked plan.  spare: without tuned kernels that need a workspace."""
     layers = _layers(graph, name, spare)
     regions: list[streaming.Region] = []
     rows: dict[str, tuple[Lowered, str]] = {}

@@ -41,6 +41,14 @@ def test_a_clamp_on_a_result_with_other_readers_stays() -> None:
     assert [op.kind for op in reader.build(doc(*nodes), "m").ops] == ["conv", "clamp", "add"]
 
 
+def test_sizes_are_what_can_be_planned_and_a_view_has_its_input_s() -> None:
+    for shape, elem in (([10**9] * 4, 1), ([1 << 28], 4), ([1 << 30], 1)):
+        with pytest.raises(ModelError, match="bytes, more than"):
+            reader.build(doc(("input", [], shape, [], {}), ("relu", [0], shape, [], {})), "m", elem)
+    (op,) = reader.build(doc(INPUT, ("view", [0], [1, 1000], [], {})), "m").ops  # as wrong as it is, it counts
+    assert op.name == "n1" and op.reads[0].whole
+
+
 def test_windows() -> None:
     graph = reader.build(doc(INPUT, CONV), "m")
     assert graph.ops[0].reads[0].rows(8, 8) == [(max(0, u - 1), min(8, u + 2)) for u in range(8)]

@@ -199,7 +199,7 @@ def test_gcc_does_not_fuse_multiply_and_add(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is missing")
 def test_gcc_does_not_mask_taps_in_the_padding(tmp_path: Path) -> None:
-    """The smallest case of a bug: with AVX-512, GCC 12 vectorizes over the pixels of a row, and gets their sums wrong."""
+    """The smallest case of a bug: with AVX-512, GCC 12 vectorizes over the pixels of a row and gets sums wrong."""
     torch.manual_seed(2)
     s = harness.subject(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(7, 4, 1, bias=False)), [(1, 7, 1, 6)])
     (m,) = equal_on_host([s], "int16", tmp_path / "host")

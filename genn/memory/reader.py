@@ -28,6 +28,7 @@ BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 FOLDS = {"conv", "linear", "add", "clamp"}  # kinds that take a clamp behind them as a bound on what they store
 MOST_ROWS = 1 << 16  # of one tensor that streams
 LIMIT = 200_000  # nodes: far above any network, below what a hostile file may ask for
+LARGEST = 1 << 28  # bytes of a tensor, likewise: the checker has a map of the arena
 
 
 def read(text: str, where: str, elem: int = 1) -> LiveGraph:
@@ -41,7 +42,7 @@ def read(text: str, where: str, elem: int = 1) -> LiveGraph:
 
 def build(doc: Any, where: str, elem: int = 1) -> LiveGraph:
     """A LiveGraph from the parsed document."""
-    nodes = check(doc, where)
+    nodes = check(doc, where, elem)
     maker = _Maker(str(doc.get("model") or "graph"), nodes, elem)
     for node in nodes:
         maker.node(node)
@@ -49,7 +50,7 @@ def build(doc: Any, where: str, elem: int = 1) -> LiveGraph:
     return maker.graph.pruned().verify()
 
 
-def check(doc: Any, where: str) -> list[dict[str, Any]]:
+def check(doc: Any, where: str, elem: int = 1) -> list[dict[str, Any]]:
     """The nodes of a document that keeps to the form; ModelError otherwise."""
 
     def need(condition: Any, what: str) -> None:
@@ -77,6 +78,8 @@ def check(doc: Any, where: str) -> list[dict[str, Any]]:
         for key in ("numel", "bytes", "workspace"):
             value = node.get(key, 1)
             need(type(value) is int and 0 <= value < 1 << 50, f"node {name!r} has a {key} that is no count")
+        largest = max(node.get("bytes", _numel(tuple(shape)) * elem), node.get("workspace", 0))
+        need(largest <= LARGEST, f"node {name!r} needs {largest:,} bytes, more than the {LARGEST:,} that are planned")
         args = node.get("args", [])
         need(args is None or isinstance(args, list), f"node {name!r} has args that are no list")
         need(isinstance(node.get("params") or {}, dict), f"node {name!r} has params that are no object")
@@ -127,7 +130,7 @@ class _Maker:
     def _is_view(self, node: dict[str, Any], kind: str, args: _Args) -> bool:
         source = self.shape[node["inputs"][0]]
         if kind in VIEWS or kind in RESHAPES:
-            return len(node["inputs"]) == 1
+            return len(node["inputs"]) == 1 and _numel(tuple(node["shape"])) == _numel(source)
         if kind == "permute":
             return args.ints(1) in ((0, 2, 3, 1), (0, 3, 1, 2)) and len(source) == 4
         if kind in ("adaptive_avg_pool2d", "slice", "mean"):
