@@ -86,3 +86,26 @@ def test_checker_finds_a_damaged_plan() -> None:
             made.offsets.places[k] = at
         plan.check(made)
     assert found > 20
+
+
+def test_a_limit_that_needs_no_streaming_gets_none() -> None:
+    """The concats that are best for rows may be worse where nothing streams."""
+    image, conv = [1, 8, 20, 18], [None, None, None, [1, 1], [1, 1], [1, 1], 8]
+    nodes = [
+        ("input", [], image, [], {}),
+        ("conv2d", [0], image, conv, {"w": [8, 1, 3, 3]}),
+        ("conv2d", [1], image, conv, {"w": [8, 1, 3, 3]}),
+        ("conv2d", [2], image, [], {"w": [8, 8, 1, 1]}),
+        ("cat", [1, 2], [1, 16, 20, 18], [None, 1], {}),
+        ("cat", [4, 3], [1, 24, 20, 18], [None, 1], {}),
+        ("conv2d", [5], image, [], {"w": [8, 24, 1, 1]}),
+        ("add", [6, 1], image, [], {}),
+    ]
+    fields = ("op", "inputs", "shape", "args", "params")
+    doc = {"outputs": [7], "nodes": [{"id": i, "name": f"n{i}"} | dict(zip(fields, n, strict=True))
+                                     for i, n in enumerate(nodes)]}  # fmt: skip
+    graph = reader.build(doc, "m")
+    whole = plan.make(graph, Options(stream=False), climb=0.05, prove=0)
+    assert plan.make(graph, Options(), climb=0.05, prove=0).arena < whole.arena
+    made = plan.make(graph, Options(limit=whole.arena), climb=0.05, prove=0)
+    assert made.arena <= whole.arena and made.schedule.streamed_rows == 0

@@ -182,9 +182,10 @@ def make(graph: LiveGraph, options: Options | None = None, climb: float = 2.0, p
     """
     options, began = options or Options(), time.monotonic()
     limit = options.limit or 0
-    for share in (100, 94, 88, 80, 65, 40) if limit and options.stream else ():
-        asked = replace(options, limit=limit * share // 100)
-        made = [_assigned(graph, options, f, climb / 8) for f in schedules(graph, asked)]
+    asked = [replace(options, stream=False, limit=None)]  # other concats may be the best where nothing streams
+    asked += [replace(options, limit=limit * share // 100) for share in (100, 94, 88, 80, 65, 40)]
+    for limited in asked if limit and options.stream else ():
+        made = [_assigned(graph, options, f, climb / 8) for f in schedules(graph, limited)]
         fitting = [p for p in made if p.arena <= limit]
         if fitting:
             return _finished(min(fitting, key=lambda p: (p.schedule.streamed_rows, p.arena)), prove, began)
