@@ -40,7 +40,7 @@ struct genn_depthwise_any_s16 {
                 *taps++ = in ? x + (iy * p->in_w + ix) * p->in_c : y;                                                  \
                 inside &= in;                                                                                          \
             }                                                                                                          \
-        for (int32_t c = inside || y == 0 ? p->in_c : 0; c < p->in_c; c++) {                                                   \
+        for (int32_t c = inside || y == 0 ? p->in_c : 0; c < p->in_c; c++) {                                           \
             GENN_NO_LIBCALL;                                                                                           \
             y[c] = (type)padding;                                                                                      \
         }                                                                                                              \
@@ -67,8 +67,8 @@ struct genn_depthwise_pixel_s8 {
 };
 
 #if defined(GENN_DSP)
-/* The first `channels` of a pixel, four at a time; y may be among the taps.  29 cycles for eight products: 10 load, 8 widen,
- * 4 make pairs, 4 multiply, 3 are the loop; 20 for the four products of a last tap; 60 to begin, requantize, clamp and
+/* The first `channels` of a pixel, four at a time; y may be among the taps.  29 cycles for eight products: 9 load, 8 widen,
+ * 4 make pairs, 4 multiply, 4 are the loop; 18 for the four products of a last tap; 60 to begin, requantize, clamp and
  * store. */
 GENN_NAKED void genn_depthwise_channels_s8(GENN_REGISTER const int8_t *const *taps, GENN_REGISTER const int8_t *w,
                                            GENN_REGISTER const struct genn_depthwise_pixel_s8 *s,
@@ -213,8 +213,8 @@ struct genn_depthwise_pixel_s16 {
 };
 
 #if defined(GENN_DSP)
-/* The first channels of a pixel, eight bytes at a time; y may be among the taps.  28 cycles for eight products: 17 load, 8
- * multiply, 3 are the loop; 13 for the four products of a last tap; 60 to begin, shift, clamp and store. */
+/* The first channels of a pixel, eight bytes at a time; y may be among the taps.  27 cycles for eight products: 15 load, 8
+ * multiply, 4 are the loop; 18 for the four products of a last tap; 60 to begin, shift, clamp and store. */
 #define GENN_DEPTHWISE_TAP_S16(at)                                                                                     \
     "add " at ", " at ", r3\n"                                                                                         \
     "ldr r10, [r1], #8\n"                                                                                              \
