@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,35 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _number(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text, 0)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return number
+
+
 def _region(text: str) -> emu.Region:
     try:
         name, kind, base, size, *waits = text.split(",")
         if kind not in ("flash", "ram"):
             raise ValueError
-        return emu.Region(name, int(base, 0), int(size, 0), kind, int(waits[0]) if waits else 0)
-    except ValueError:
+        return emu.Region(name, int(base, 0), int(size, 0), kind, int(*waits) if waits else 0)
+    except (ValueError, TypeError):
         raise argparse.ArgumentTypeError("expected NAME,flash|ram,BASE,SIZE[,WAIT_STATES]") from None
 
 
 def _geometry(text: str) -> dict[str, Any]:
     words = text.split(",")
-    numbers = [w for w in words if w.isdigit()]
-    flags = [w for w in words if not w.isdigit()]
+    numbers = [w for w in words if w.isdecimal()]
+    flags = [w for w in words if not w.isdecimal()]
     if not 1 <= len(numbers) <= 3 or not set(flags) <= {"prefetch", "unified"} or int(numbers[0]) % 8:
         raise argparse.ArgumentTypeError("expected BITS[,I_LINES[,D_LINES]][,prefetch][,unified]")
     bits, instruction, data = (*map(int, numbers), *[0] * (3 - len(numbers)))
@@ -111,8 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bank", action="append", default=[], metavar="FUNCTION", help="a row for it and its callees")
     parser.add_argument("--file", type=_assignment, action="append", default=[], metavar="NAME=PATH",
                         help="a file that the firmware can open")
-    parser.add_argument("--budget", type=int, default=10**12, help="instructions")
-    parser.add_argument("--top", type=int, default=10, help="functions to list")
+    parser.add_argument("--budget", type=_number(1, 10**18), default=10**12,
+                        help="stop after so many instructions; default 10**12")
+    parser.add_argument("--top", type=_number(0, 10**6), default=10, help="functions to list")
     parser.add_argument("--profile", action="append", default=[], metavar="F",
                         help="write a profile: F.speedscope.json, F.trace.json (Perfetto), F.callgrind (KCachegrind)")
     parser.add_argument("--annotate", action="append", default=[], metavar="FUNCTION",
@@ -121,10 +138,12 @@ def main(argv: list[str] | None = None) -> int:
                         help="model the first flash region's cache, lines of BITS (the region gives the wait states)")
     parser.add_argument("--clock", choices=["auto", "on", "off"], default="auto",
                         help="SysTick, the cycle counter and exceptions; auto: when the firmware uses them")
-    parser.add_argument("--hz", type=int, default=1_000_000, help="core clock, for semihosting's clock; default 1 MHz")
+    parser.add_argument("--hz", type=_number(1, 10**12), default=1_000_000,
+                        help="core clock, for semihosting's clock; default 1 MHz")
     parser.add_argument("--uart", metavar="KIND@ADDRESS|F.toml",
                         help="the firmware's console is this UART, or the one in the table uart of a board's file")
-    parser.add_argument("--gdb", type=int, metavar="PORT", help="wait for a debugger on 127.0.0.1:PORT; 0: any port")
+    parser.add_argument("--gdb", type=_number(0, 65535), metavar="PORT",
+                        help="wait for a debugger on 127.0.0.1:PORT; 0: any port")
     args = parser.parse_args(argv)
     try:
         timing = emu.load_timing(args.timing or args.core, **{name: int(value, 0) for name, value in args.set})
@@ -140,6 +159,9 @@ def main(argv: list[str] | None = None) -> int:
     except (emu.EmuError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
     sys.stdout.write(result.console)
     sys.stdout.flush()
     print(f"{result.cycles} cycles, {result.instructions} instructions; {result.timing}, tier: {result.tier}",

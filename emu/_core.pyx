@@ -295,6 +295,11 @@ cdef class Engine:
             s.fault_kind, s.fault_address, s.fault_size = UC_MEM_FETCH_PROT, self.reg(UC_ARM_REG_PC), 2
         return REASONS[s.reason], uc_strerror(err).decode() if err else "", budget
 
+    @property
+    def end(self):
+        """Where the last block that began ends, or instruction when these are watched; 1: nobody counts."""
+        return self.s.end
+
     def hook_each(self):
         """Add a hook to each instruction, for comparison."""
         cdef uc_hook hook

@@ -23,7 +23,8 @@ cdef enum ClockEvent:
 
 cdef struct ClockOp:
     int16_t cost
-    uint8_t flags, taken, rn, rm, bank, unused
+    uint16_t taken
+    uint8_t flags, rn, rm, bank
 
 cdef struct Sys:
     uint64_t now            # cycles, with those of the instruction that is running

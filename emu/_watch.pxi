@@ -209,6 +209,7 @@ cdef void loaded(Tracer t, Op *o, uint32_t addr) noexcept nogil:
 
 
 cdef void on_insn(uc_engine *uc, uint64_t address, uint32_t size, void *user) noexcept nogil:
+    (<Tracer>user).s.end = <uint32_t>address + size
     watch(<Tracer>user, <uint32_t>address)
 
 

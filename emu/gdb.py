@@ -32,6 +32,14 @@ _NAMES = [*(f"r{i}" for i in range(13)), "sp", "lr", "pc", "xpsr"]
 _HELP = "cycles: cycles so far\ninstructions: instructions so far\nreset: back to the reset vector\n"
 
 
+def _number(text: str) -> int:
+    """An unsigned number of at most 32 bits, in hexadecimal."""
+    value = int(text, 16)
+    if not 0 <= value < 1 << 32:
+        raise ValueError
+    return value
+
+
 class _Gone(Exception):
     """The debugger has closed the connection, or has asked for the end."""
 
@@ -142,28 +150,32 @@ class Session:
                 self._set_register(i, rest[8 * i : 8 * i + 8])
             return "OK"
         if op == "p":
-            return self._register(int(rest, 16))
+            return self._register(_number(rest))
         if op == "P":
             number, _, value = rest.partition("=")
-            self._set_register(int(number, 16), value)
+            self._set_register(_number(number), value)
             return "OK"
         if op == "m":
-            address, size = (int(v, 16) for v in rest.split(","))
+            address, size = map(_number, rest.split(","))
             return self._read(address, min(size, _MAX_PACKET // 2)).hex()
         if op == "M":
             place, _, data = rest.partition(":")
-            self.machine._write(int(place.split(",")[0], 16), bytes.fromhex(data))
+            address, size = map(_number, place.split(","))
+            if 2 * size != len(data):
+                raise ValueError
+            self.machine._write(address, bytes.fromhex(data))
             return "OK"
         if op in "cs":
             if rest:
-                self.pc = int(rest, 16) & ~1
+                self.pc = _number(rest) & ~1
             return self._go(op == "s")
         if packet == "vCont?":
             return "vCont;c;C;s;S"
         if packet.startswith("vCont;") and packet[6:7] in tuple("cCsS"):
             return self._go(packet[6:7].lower() == "s")
         if op in "Zz":
-            return self._point(op == "Z", *rest.split(","))
+            what, at, size, *_ = map(_number, rest.split(";")[0].split(","))
+            return self._point(op == "Z", what, at, size)
         if op == "k" or packet.startswith("vKill"):
             raise _Gone
         if op in "DHT!":
@@ -176,7 +188,7 @@ class Session:
         if packet == "QStartNoAckMode":
             return "OK"
         if packet.startswith("qXfer:features:read:target.xml:"):
-            offset, size = (int(v, 16) for v in packet.rsplit(":", 1)[1].split(","))
+            offset, size = map(_number, packet.rsplit(":", 1)[1].split(","))
             text = self._target()
             return ("m" if offset + size < len(text) else "l") + text[offset : offset + size]
         if packet.startswith("qRcmd,"):
@@ -260,11 +272,10 @@ class Session:
 
     # running --------------------------------------------------------------------------------------------------------
 
-    def _point(self, on: bool, kind: str, address: str, size: str) -> str:
-        at, what = int(address, 16), int(kind)
+    def _point(self, on: bool, what: int, at: int, size: int) -> str:
         if what < 2:
             return "OK" if self.machine._clock.breakpoint(at & ~1, on) else "E02"
-        point = (what, at, int(size, 16))
+        point = (what, at, size)
         if on and point not in self._watch:
             self._watch.append(point)
         if not on and point in self._watch:

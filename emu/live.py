@@ -16,13 +16,14 @@ from ._core import Clock
 from .decode import CONDITIONAL, ENDS, Decoder, Insn
 from .elf import Image
 from .errors import EmuError, Fault
-from .machine import _ACCESS, _BKPT, _HINTS, _SVC, _WFI, Layer, Machine, Region, RunResult
+from .machine import _ACCESS, _BKPT, _SVC, _WFI, Layer, Machine, Region, RunResult, _exception
 from .semihost import Semihost
 from .system import DWT, ENTRY, EXIT, HARD, ITM, NEVER, NMI, SCS, SVCALL, TAIL, ResetRequest, System
 from .timing import Timing
 from .uart import Uart
 
 _UNKNOWN, _DUE, _AT_BREAK = 1, 2, 3
+_MAX_BANKS = 256
 _MASKS, _DIVIDES, _SIGNED, _WITHIN_IT, _ENTERS = 4, 8, 16, 32, 64
 _CORE = [arm.UC_ARM_REG_R0 + i for i in (0, 1, 2, 3)] + [arm.UC_ARM_REG_R12, arm.UC_ARM_REG_LR]
 
@@ -51,6 +52,9 @@ class LiveMachine(Machine):
         self.uart = Uart(*uart) if uart else None
         super().__init__(elf, core, fpu, timing, regions, banks, count, False)
         self.guard_stack = False
+        if len(self._names) > _MAX_BANKS:
+            raise EmuError(f"{len(self._names) - 1} functions have rows of their own: with clocks at most "
+                           f"{_MAX_BANKS - 1}")
         names = {number: i for i, name in enumerate(self._names) if name for number in (self._address(name),)}
         self._entries = names
         cost = [self.timing.cost(Insn(0, 4, "div", "div"), quotient=q) if "div" in self.timing.rules else 0
@@ -139,9 +143,9 @@ class LiveMachine(Machine):
                     return "fault" if fault else "exit", pc, fault
                 pc += 2
                 continue
-            hint = self._code(clock.pc, 2) if clock.instructions > before and pc == clock.pc + 2 else b""
-            if reason == "error" and not kind and hint in _HINTS:
-                if hint == _WFI and not self._sleep():
+            hint = self._hint(pc) if reason == "error" and not kind and clock.instructions > before else b""
+            if hint and pc - len(hint) == clock.pc:
+                if hint in _WFI and not self._sleep():
                     why = "the firmware waits for an interrupt that never comes (WFI)"
                     return "fault", pc, self._fault(why, clock.pc)
                 continue
@@ -160,9 +164,9 @@ class LiveMachine(Machine):
         if kind:
             return self._fault(f"{_ACCESS.get(kind, f'bad memory access {kind}')} at 0x{address:08x} ({size} bytes)",
                                pc, address)
-        if reason == "interrupt" and engine.intno == _BKPT:
-            return self._fault(f"breakpoint {engine.read(pc, 1)[0]}", pc)
-        return self._fault(f"undefined instruction ({text})" if text else "undefined instruction", pc)
+        if reason == "interrupt":
+            return self._fault(_exception(engine.intno, engine.read(pc, 2) if engine.intno == _BKPT else b""), pc)
+        return self._fault(self._undefined(text), pc)
 
     def _handler(self) -> int | None:
         """The firmware's HardFault handler, None when it has none or one that only waits."""

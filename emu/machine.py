@@ -47,9 +47,10 @@ _ACCESS = {
     24: "execution of data",
 }
 _BKPT, _SVC = 7, 2
-_WFI = b"\x30\xbf"
-_HINTS = (b"\x10\xbf", b"\x20\xbf", _WFI)
-"""YIELD, WFE, WFI: Unicorn stops behind them, with an error for the first two."""
+_THUMB = 1 << 24
+_WFI = (b"\x30\xbf", b"\xaf\xf3\x03\x80")
+_HINTS = (b"\x10\xbf", b"\xaf\xf3\x01\x80", b"\x20\xbf", b"\xaf\xf3\x02\x80", *_WFI)
+"""YIELD, WFE, WFI, each of 16 and of 32 bits: Unicorn stops behind them, with an error for the first two."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,10 @@ class Machine:
         }
         for region in (*self.regions, *self._peripherals):
             base, end = region.base // _PAGE * _PAGE, -(-(region.base + region.size) // _PAGE) * _PAGE
-            if region.size <= 0 or end > 1 << 32 or any(base < e and b < end for b, e in taken):
+            if base < 0 or not 0 < end - base < 1 << 32 or end > 1 << 32 or any(base < e and b < end for b, e in taken):
                 raise EmuError(f"region {region.name} is empty, too large, or shares a 4 KiB page with another")
+            if region.wait_states < 0:
+                raise EmuError(f"region {region.name} has {region.wait_states} wait states")
             taken.append((base, end))
             perms = _READ | (
                 _EXECUTE if region.kind == "flash" else _WRITE | (_EXECUTE if region.name in code_in_ram else 0)
@@ -278,7 +281,7 @@ class Machine:
     def _loop(self, pc: int, host: Semihost, budget: int) -> Fault | None:
         engine, left = self._engine, budget
         while True:
-            start = pc - 2  # where the run begins: a hint right before it has been served
+            start = pc
             reason, text, left = engine.run(pc, left)
             self._spent = budget - max(left, 0)
             pc = engine.reg(arm.UC_ARM_REG_PC)
@@ -290,12 +293,16 @@ class Machine:
             if kind:
                 what = _ACCESS.get(kind, f"bad memory access {kind}")
                 return self._fault(f"{what} at 0x{address:08x} ({size} bytes)", pc, address)
-            if reason == "error" and pc - 2 != start and self._code(pc - 2, 2) in _HINTS:
-                if self._code(pc - 2, 2) == _WFI:
-                    return self._fault("the firmware waits for an interrupt that never comes (WFI)", pc - 2)
+            # a hint ends its block; what is undefined right behind one lies in the next block, which has begun by then
+            hint = b""
+            if reason == "error" and (pc == engine.end if engine.end != 1 else pc != start):
+                hint = self._hint(pc)
+            if hint:
+                if hint in _WFI:
+                    return self._fault("the firmware waits for an interrupt that never comes (WFI)", pc - len(hint))
                 continue
             if reason != "interrupt":
-                return self._fault(f"undefined instruction ({text})" if text else "the engine stopped", pc)
+                return self._fault(self._undefined(text) if text else "the engine stopped", pc)
             if engine.intno == _BKPT and self._engine.read(pc, 2) == b"\xab\xbe":
                 fault = self._semihost(host, pc, self._spent)
                 if fault or host.exit is not None:
@@ -303,6 +310,15 @@ class Machine:
                 pc += 2
                 continue
             return self._fault(_exception(engine.intno, self._engine.read(pc, 2) if engine.intno == _BKPT else b""), pc)
+
+    def _undefined(self, text: str) -> str:
+        if not self._engine.reg(arm.UC_ARM_REG_XPSR) & _THUMB:
+            return "jump to an even address: Cortex-M has no Arm instructions"
+        return f"undefined instruction ({text})" if text else "undefined instruction"
+
+    def _hint(self, end: int) -> bytes:
+        """The code of the YIELD, WFE or WFI that ends at ``end``; empty where there is none."""
+        return next((code for code in _HINTS if self._code(end - len(code), len(code)) == code), b"")
 
     def _semihost(self, host: Semihost, pc: int, elapsed: int) -> Fault | None:
         """Serve one call of semihosting; ``elapsed`` is what its clock shows."""

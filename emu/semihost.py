@@ -16,6 +16,7 @@ from .errors import EmuError
 ERROR = 0xFFFFFFFF
 _MAX_FILE = 256 << 20
 _MAX_NAME = 1024
+_MAX_HANDLES = 256
 _APPLICATION_EXIT = 0x20026
 
 
@@ -95,6 +96,9 @@ class Semihost:
     def _open(self, read: Callable[[int, int], bytes], name_at: int, mode: int, length: int) -> int:
         if length > _MAX_NAME or mode > 11:
             return ERROR
+        if len(self._handles) == _MAX_HANDLES:
+            self._errno = 24
+            return ERROR
         name = read(name_at, length).decode("latin-1")
         if name not in (":tt", ":semihosting-features"):
             if mode < 4 and name not in self.files:
@@ -104,7 +108,7 @@ class Semihost:
                 self.files[name] = bytearray()
         elif name != ":tt":
             return ERROR
-        handle = next(h for h in range(1, 65537) if h not in self._handles)
+        handle = min(set(range(1, _MAX_HANDLES + 1)) - self._handles.keys())
         at = len(self.files[name]) if mode >= 8 and name != ":tt" else 0
         self._handles[handle] = _Open(name, mode, at)
         return handle

@@ -15,6 +15,8 @@ from .decode import Insn
 from .errors import EmuError
 
 _FOLDER = Path(__file__).parent / "timing"
+MOST = 10_000
+"""Cycles that an instruction can take."""
 _LOADS = frozenset({"ldr", "exclusive"})
 # not "str": with an immediate offset it takes one cycle in any case, LDR R0,[R1,R2]; STR R0,[R3,#20] three together
 _BEHIND_A_LOAD = frozenset({"ldr", "str_reg", "exclusive"})
@@ -53,6 +55,9 @@ class Timing:
             raise EmuError(
                 f"timing {self.name} has no parameter {unknown[0]} (it has: {', '.join(defaults) or 'none'})"
             )
+        for parameter, value in parameters.items():
+            if not 0 <= value <= 255:
+                raise EmuError(f"timing {self.name}: {parameter} is {value}, not from 0 to 255 cycles")
         self.parameters: dict[str, int] = {**defaults, **parameters}
         self.rules: dict[str, Rule] = {}
         rows = data["rule"]
@@ -86,7 +91,10 @@ class Timing:
                     f"timing {self.name} has no rule for {insn.name} (class {insn.kind}) at 0x{insn.address:08x}"
                 )
             names = {**self.parameters, "N": insn.n, "Q": quotient}
-            cycles = self._costs[key] = evaluate(rule.taken if taken else rule.cycles, names)
+            cycles = evaluate(rule.taken if taken else rule.cycles, names)
+            if not 0 <= cycles <= MOST:
+                raise EmuError(f"timing {self.name} gives {insn.name} {cycles} cycles: not from 0 to {MOST}")
+            self._costs[key] = cycles
         return cycles
 
     def pair(self, before: Insn, after: Insn) -> int:

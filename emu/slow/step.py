@@ -26,8 +26,8 @@ _MODEL = {
 _REGISTER = [arm.UC_ARM_REG_R0 + i for i in range(13)] + [arm.UC_ARM_REG_SP, arm.UC_ARM_REG_LR]
 _PAGE = 4096
 _BKPT = 7
-_HINTS = (b"\x10\xbf", b"\x20\xbf")
-"""YIELD and WFE: Unicorn stops behind them with an error, and is sent on."""
+_HINTS = (b"\x10\xbf", b"\x20\xbf", b"\xaf\xf3\x01\x80", b"\xaf\xf3\x02\x80")
+"""YIELD and WFE, of 16 and of 32 bits: Unicorn stops behind them with an error, and is sent on."""
 
 
 class SlowError(Exception):
@@ -145,7 +145,7 @@ def run(
         if stepper.trouble:
             raise SlowError(stepper.trouble)
         pc = uc.reg_read(arm.UC_ARM_REG_PC)
-        if failed and not interrupts and uc.mem_read(pc - 2, 2) in _HINTS:
+        if failed and not interrupts and any(uc.mem_read(pc - len(code), len(code)) == code for code in _HINTS):
             continue
         if failed:
             raise SlowError(f"{failed} at 0x{pc:08x}")

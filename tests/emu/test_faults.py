@@ -5,10 +5,17 @@ from __future__ import annotations
 import random
 import re
 import signal
+import struct
 
 import pytest
 
 import emu
+import emu.slow
+from emu.__main__ import main as emu_main
+from emu.live import LiveMachine
+from emu.semihost import Semihost
+from emu.trace import trace
+from genn.bench.emulator import PROGRAMS
 
 from .bench import CRT, EXIT, build
 
@@ -95,6 +102,54 @@ def test_yield_and_wfe_do_not_stop(tmp_path, need_tool):
     assert emu.Machine(bad(tmp_path, "yield; wfe; sev; nop")).run(check=True).exit == 0
     result = emu.Machine(bad(tmp_path, "yield; udf #0")).run()
     assert "undefined" in str(result.fault)
+
+
+HINTS = {
+    "cortex-m0plus": "movs r0, #3; 1: wfe; subs r0, #1; bne 1b; movs r0, #3; 1: subs r0, #1; yield; bne 1b",
+    "cortex-m4": "movs r0, #3; 1: wfe.w; subs r0, #1; bne 1b; movs r0, #3; 1: subs r0, #1; yield.w; bne 1b; sev.w",
+}
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("core", sorted(HINTS))
+def test_a_loop_over_a_hint(core, tmp_path, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    elf = bad(tmp_path, HINTS[core], core)
+    machine = emu.Machine(elf, core)
+    result, live, slow = machine.run(check=True), LiveMachine(elf, core).run(check=True), emu.slow.run(elf, core)
+    assert result.exit == 0 and trace(machine, result).cycles == result.cycles
+    assert {(r.cycles, r.instructions) for r in (result, live, slow)} == {(result.cycles, result.instructions)}
+
+
+@pytest.mark.arm
+def test_wide_wfi_and_what_is_undefined_behind_a_hint(tmp_path, need_tool):
+    need_tool("arm-none-eabi-gcc")
+    for kind in (emu.Machine, LiveMachine):
+        fault = kind(bad(tmp_path, "wfi.w", "cortex-m4"), "cortex-m4").run().fault
+        assert "waits for an interrupt" in str(fault) and fault.symbol == "bad"
+        assert "undefined" in str(kind(bad(tmp_path, "yield.w; udf #0", "cortex-m4"), "cortex-m4").run().fault)
+        fault = kind(bad(tmp_path, "ldr r0, =bad; subs r0, r0, #1; bx r0", "cortex-m4"), "cortex-m4").run().fault
+        assert "jump to an even address" in str(fault)
+        assert "unaligned" in str(kind(bad(tmp_path, "movs r0, #1; ldr r0, [r0]")).run().fault)
+
+
+def test_semihosting_has_256_handles():
+    memory = struct.pack("<3I", 16, 4, 3) + bytes(4) + b":tt"
+    host, read = Semihost(), lambda address, size: memory[address : address + size]
+    assert [host.call(1, 0, read, None, 0) for _ in range(257)] == [*range(1, 257), 0xFFFFFFFF]
+    assert host.call(0x13, 0, read, None, 0) == 24
+
+
+@pytest.mark.parametrize("words", [["--budget", "1" + 30 * "0"], ["--budget", "-1"], ["--hz", "0"], ["--gdb", "65536"],
+                                   ["--top", "-1"], ["--set", "multiplier=-1"], ["--set", "multiplier=256"],
+                                   ["--region", "F,flash,0,0x100000000"], ["--region", "F,flash,-4096,4096"],
+                                   ["--region", "F,flash,0,4096,-1"], ["--region", "F,flash,0,4096,1,1"]])
+def test_numbers_out_of_range(words, capsys):
+    try:
+        code = emu_main([str(PROGRAMS / "linear-v6m.elf"), *words])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2 and "error: " in capsys.readouterr().err
 
 
 LACKING = {"cbz r0, 1f; nop; 1:": "CBZ", "it eq; moveq r0, r1": "IT", "udiv r0, r1, r2": "32-bit",

@@ -182,7 +182,8 @@ def test_kill_and_bad_packets(session) -> None:
     client.link.sendall(b"$g#00")  # a bad sum
     assert client.link.recv(1) == b"-"
     client.link.sendall(b"nonsense")
-    for bad in ("m", "mzz,1", "Z9,0,0", "P=", "vCont;", "qRcmd,0", "G12"):
+    for bad in ("m", "mzz,1", "m-1,4", "m0,-1", "m100000000,1", "Z9,0,0", "Z2,0", "Z0,-1,2", "Z0,100000000,2", "P=",
+                "P-1=0", "M20000000,4:00", "vCont;", "qRcmd,0", "G12", "c-2", "s100000000"):
         assert client.ask(bad)[0][:1] in ("E", "S", "")
     client.link.sendall(b"$k#6b")
     thread.join(10)

@@ -459,3 +459,13 @@ def test_sleep_until_the_tick(tmp_path: Path, need_tool) -> None:
     elf = build(tmp_path, {"x.S": text}, "cortex-m0plus")
     live = LiveMachine(elf, "cortex-m0plus").run(check=True)
     assert live.exit == 3 and 300_000 <= live.cycles < 300_200 and live.instructions < 200
+
+
+def test_too_many_banks_for_the_clock(tmp_path: Path, need_tool) -> None:
+    need_tool("arm-none-eabi-gcc")
+    names = [f"f{i}" for i in range(256)]
+    code = "".join(f".thumb_func\n.global {name}\n.type {name}, %function\n{name}: bx lr\n" for name in names)
+    elf = build(tmp_path, {"x.S": start("  movs r3, #0\n" + exit_with("r3"), {}) + code}, "cortex-m0plus")
+    assert len(LiveMachine(elf, banks=names[:255]).run(check=True).layers) == 255
+    with pytest.raises(emu.EmuError, match="at most 255"):
+        LiveMachine(elf, banks=names)
