@@ -115,6 +115,9 @@ def test_two_percent_and_no_more() -> None:
     assert not baseline.worse([row | {"cycles": 1020}], before)
     assert baseline.worse([row | {"cycles": 1021, "ram": 990}], before) == ["w int8 m4 time: cycles 1,000 -> 1,021"]
     assert baseline.worse([row], {}) == []
+    saved = {baseline.key(row): {"extra_flash": -1000}}  # fewer bytes than one a weight
+    assert not baseline.worse([row | {"extra_flash": -980}], saved)
+    assert baseline.worse([row | {"extra_flash": -979}], saved)
 
 
 def test_a_file_that_is_no_baseline(tmp_path: Path) -> None:

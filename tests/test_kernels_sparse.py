@@ -137,11 +137,16 @@ def test_a_pool_fills_its_tiles(scheme):
 
 def _both_ways(op: str, density: float, seed: int) -> Subject:
     torch.manual_seed(seed)
-    layer, shape = (nn.Linear(300, 40), (1, 300)) if op == "linear" else (nn.Conv2d(8, 16, 3), (1, 8, 6, 6))
+    layer, shape = {
+        "linear": lambda: (nn.Linear(300, 40), (1, 300)),
+        "conv2d": lambda: (nn.Conv2d(8, 16, 3), (1, 8, 6, 6)),
+        "narrow": lambda: (nn.Conv2d(16, 16, 3, padding=1), (1, 16, 6, 6)),  # tiles of four pixels are not all full
+    }[op]()
     return subject(_thin(layer, density, seed), [shape], f"{op} {density}", seed)
 
 
 CHOICES = [(op, density) for op in ("linear", "conv2d") for density in (0.03, 0.1, 0.6, 1.0)]
+CHOICES += [("narrow", 0.1), ("narrow", 0.5)]
 
 
 @pytest.mark.parametrize(

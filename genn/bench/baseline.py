@@ -43,7 +43,7 @@ def worse(rows: Iterable[dict[str, Any]], before: dict[Key, dict[str, int]]) -> 
     for row in rows:
         old = before.get(key(row), {})
         for what, was in old.items():
-            if row[what] > was * (1 + TOLERANCE):
+            if row[what] > was + abs(was) * TOLERANCE:  # bytes saved against one a weight are below zero
                 found.append(f"{' '.join(key(row))}: {what} {was:,} -> {row[what]:,}")
     return found
 

@@ -2,7 +2,8 @@
 
 Cycles of one output pixel (linear: one row of the input), at zero wait states:
 
-* sparse: ``gather * taps + nonzero * nonzeros + output * outputs`` (linear gathers nothing)
+* sparse: ``gather * taps + nonzero * nonzeros + output * outputs`` (linear gathers nothing; a convolution takes
+  pixels in tiles, and those past the end of a row cost as much)
 * an N:M pattern: the same, ``gather`` to make its tables, ``nonzero`` for each weight that the pattern has room for
 * dense: ``dense * taps * outputs``; where that depends on the nonzeros, ``nonzero`` is the difference
 
@@ -69,6 +70,18 @@ def core_of(goal: Goal, scheme: str) -> str:
     return "armv6m" if goal.isa == "armv6m" else "armv7em"
 
 
+def _tiled(node: Node, graph: Graph) -> float:
+    """Pixels of all tiles of a sparse convolution, for each pixel that it makes (genn_conv_sparse.h)."""
+    if node.op != "conv2d":
+        return 1.0
+    tile = 4 if graph.scheme == "int8" else 2
+    width, area = graph.tensors[node.outputs[0]].shape[2], node.attrs.pool[0] * node.attrs.pool[1]
+    if tile % area:  # tiles of one window
+        return -(-area // tile) * tile / area
+    windows = tile // area
+    return -(-width // windows) * windows / width
+
+
 def cycles(node: Node, graph: Graph, goal: Goal, w: np.ndarray, patterns: list[str]) -> dict[str, float]:
     """What a pixel of a layer of weights (outputs, taps of a group) costs: ``dense``, ``gaps``, each N:M pattern."""
     key = core_of(goal, graph.scheme), node.op, graph.scheme
@@ -77,7 +90,7 @@ def cycles(node: Node, graph: Graph, goal: Goal, w: np.ndarray, patterns: list[s
     depthwise = groups > 1 and outputs == 1  # each output has an input of its own, nothing gathered is used twice
     found = {
         "dense": 0.0 if depthwise else cost.dense * taps * outputs,
-        "gaps": cost.sparse(taps, outputs, nonzeros),
+        "gaps": cost.sparse(taps, outputs, nonzeros) * _tiled(node, graph),
     }
     for pattern in patterns:
         n, m = map(int, pattern.split(":"))
