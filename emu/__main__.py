@@ -1,7 +1,7 @@
 """``python -m emu firmware.elf --core cortex-m4``: run any bare-metal ELF and print what it cost.
 
 The firmware's console goes to stdout, the table to stderr.  Exit code: the firmware's own; 2 usage, 3 the ELF is no
-good, 5 a fault.
+good, 5 a fault, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _run(args: argparse.Namespace, timing: emu.Timing, files: dict[str, bytes]) 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser("python -m emu", description="Run a Cortex-M ELF and count its cycles.")
+    parser = argparse.ArgumentParser("python -m emu", description="Run a Cortex-M ELF and count its cycles.",
+                                     epilog="Exit code: the firmware's own; 2 usage, 3 the ELF is no good, 5 a fault or "
+                                            "the budget, 130 interrupted.")
     parser.add_argument("elf")
     parser.add_argument("--core", default="cortex-m0plus", choices=sorted(emu.CORES))
     parser.add_argument("--fpu", action="store_true", help="the core has a single-precision FPU")
