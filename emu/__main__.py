@@ -116,8 +116,8 @@ def _run(args: argparse.Namespace, timing: emu.Timing, files: dict[str, bytes]) 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser("python -m emu", description="Run a Cortex-M ELF and count its cycles.",
-                                     epilog="Exit code: the firmware's own; 2 usage, 3 the ELF is no good, 5 a fault or "
-                                            "the budget, 130 interrupted.")
+                                     epilog="Exit code: the firmware's own; 2 usage, 3 the ELF is no good, 5 a fault "
+                                            "or the budget, 130 interrupted.")
     parser.add_argument("elf")
     parser.add_argument("--core", default="cortex-m0plus", choices=sorted(emu.CORES))
     parser.add_argument("--fpu", action="store_true", help="the core has a single-precision FPU")
