@@ -61,7 +61,7 @@ $(VENV)/.installed: $(VENV)/.python $(SOURCES)
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(PIP) pytest pytest-xdist hypothesis ruff mypy build pooch scipy wfdb
+	@$(PIP) pytest pytest-xdist hypothesis ruff mypy build pooch scipy wfdb ortools
 	@touch $@
 
 # Debian packages, before anything else is made.

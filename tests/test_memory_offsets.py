@@ -12,6 +12,7 @@ import pytest
 
 from genn.memory import proof
 from genn.memory.offsets import NO_LIMIT, Conflicts, Item, Offsets, Overlap, assign
+from tests.conftest import missing
 
 
 def random_items(rng: random.Random, n: int) -> tuple[list[Item], dict[tuple[int, int], Overlap]]:
@@ -186,8 +187,13 @@ def test_the_bound_of_chains(count: int) -> None:
     assert higher > 0.2 * count and tight > 0.6 * count, (higher, tight)
 
 
+def _need_ortools() -> None:
+    if not proof.available():
+        missing("ortools")
+
+
 def test_cp_sat_proves_and_improves() -> None:
-    pytest.importorskip("ortools")
+    _need_ortools()
     proven = 0
     for seed in range(25):
         rng = random.Random(seed)
@@ -205,7 +211,7 @@ def test_cp_sat_proves_and_improves() -> None:
 
 def test_cp_sat_counts_every_byte() -> None:
     """The solver gives the arena as a float just below 50 units here."""
-    pytest.importorskip("ortools")
+    _need_ortools()
     items = [Item("a", 44, 11, 12, 4), Item("b", 156, 10, 11, 4), Item("c", 152, 3, 4, 4)]
     found = proof.improve(items, {}, Offsets([0, 44, 0], 200, 0), seconds=10)
     sound(items, {}, found)
