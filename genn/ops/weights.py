@@ -29,6 +29,7 @@ from genn.ops import sparse
 from genn.ops.base import CTYPE, Array, Stats, in_tensor, out_tensor
 
 BLOCK_F32 = 8  # outputs interleaved in a float32 block
+CLOSE = 1.05  # as exact as sparse_cost is
 MAX_SHIFT = 100  # of int16 weights: real weights lie far inside
 MIN_INT16_BITS = 9  # a layer left with fewer weight bits is split along K
 
@@ -58,7 +59,8 @@ def prepare(
 def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
     """Choose how weights are stored: dense, zeros left out, or by an N:M pattern that they have (``nm``).
 
-    Auto takes what is fastest or, where flash is the goal, smallest; ``always`` the best of what leaves zeros out.
+    Auto takes what is fastest or, where flash is the goal, smallest; where both count, zeros left out although it may
+    take CLOSE longer.  ``always``: the best of what leaves zeros out.
     """
     from genn.kernels import goal_of, nm, sparse_cost  # the kernels' modules import this one
 
@@ -67,16 +69,19 @@ def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
     if mode == "never" or q.get("split"):
         return
     w, flash = q["w"], goal.optimize == "flash"
+    dense_bytes = w.size * NP_DTYPE[graph.scheme].itemsize
     found = nm.patterns(w) if nm.runs(node, graph, goal) else []
     if flash:
         costs: dict[str, float] = {name: nm.stored_bytes(w, name, graph.scheme, goal) for name in found}
-        costs |= {"dense": w.size * NP_DTYPE[graph.scheme].itemsize, "gaps": _gaps_bytes(node, graph)}
+        costs |= {"dense": dense_bytes, "gaps": _gaps_bytes(node, graph)}
     else:
         costs = sparse_cost.cycles(node, graph, goal, w, found)
     if mode == "always" or (found and goal.only):  # the one kernel of a test takes what it can
         del costs["dense"]
     if found and goal.only:
         del costs["gaps"]
+    if goal.optimize == "balanced" and "dense" in costs and _gaps_bytes(node, graph) < dense_bytes:
+        costs["dense"] *= CLOSE
     best = min(costs, key=lambda form: costs[form])
     if best == "gaps" and not math.isfinite(_gaps_bytes(node, graph)):
         best = "dense"
