@@ -56,6 +56,22 @@ GENN_INLINE int32_t genn_depthwise_at_s8(int32_t taps, int32_t i, int32_t k)
     return (i | 1) < taps ? 8 * (i / 2) + 4 * (k & 1) + 2 * (i & 1) + k / 2 : 4 * i + k;
 }
 
+#if defined(GENN_DSP)
+/* The loop over a pixel's channels, four at a time: taps in r0, parameters in r2, bytes of channels done in r3. */
+#define GENN_DEPTHWISE_FOURS                                                                                           \
+    "push {r4-r11, lr}\n"                                                                                              \
+    "push {r0, r2, r3}\n"                                                                                              \
+    "movs r3, #0\n"                                                                                                    \
+    "0:\n"
+#define GENN_DEPTHWISE_NEXT(bytes)                                                                                     \
+    "adds r3, r3, #" bytes "\n"                                                                                        \
+    "ldm sp, {r0, r2, r4}\n"                                                                                           \
+    "cmp r3, r4\n"                                                                                                     \
+    "blt 0b\n"                                                                                                         \
+    "add sp, sp, #12\n"                                                                                                \
+    "pop {r4-r11, pc}\n"
+#endif
+
 /* What the channels of a pixel need besides taps and weights. */
 struct genn_depthwise_pixel_s8 {
     int32_t taps;
@@ -74,10 +90,7 @@ GENN_NAKED void genn_depthwise_channels_s8(GENN_REGISTER const int8_t *const *ta
                                            GENN_REGISTER const struct genn_depthwise_pixel_s8 *s,
                                            GENN_REGISTER int32_t channels)
 {
-    __asm__ volatile("push {r4-r11, lr}\n"
-                     "push {r0, r2, r3}\n"
-                     "movs r3, #0\n"
-                     "0:\n"
+    __asm__ volatile(GENN_DEPTHWISE_FOURS
                      "ldrd r10, r11, [r2]\n"
                      "add r4, r11, r3, lsl #2\n"
                      "ldm r4, {r4-r7}\n"
@@ -149,12 +162,7 @@ GENN_NAKED void genn_depthwise_channels_s8(GENN_REGISTER const int8_t *const *ta
                      "ssub8 r5, r11, r4\n"
                      "sel r4, r4, r11\n"
                      "str r4, [r2, r3]\n"
-                     "adds r3, r3, #4\n"
-                     "ldm sp, {r0, r2, r4}\n"
-                     "cmp r3, r4\n"
-                     "blt 0b\n"
-                     "add sp, sp, #12\n"
-                     "pop {r4-r11, pc}\n");
+                     GENN_DEPTHWISE_NEXT("4"));
 }
 #else
 GENN_INLINE void genn_depthwise_channels_s8(const int8_t *const *taps, const int8_t *w, const struct genn_depthwise_pixel_s8 *s,
@@ -229,10 +237,7 @@ GENN_NAKED void genn_depthwise_channels_s16(GENN_REGISTER const int16_t *const *
                                             GENN_REGISTER const struct genn_depthwise_pixel_s16 *s,
                                             GENN_REGISTER int32_t bytes)
 {
-    __asm__ volatile("push {r4-r11, lr}\n"
-                     "push {r0, r2, r3}\n"
-                     "movs r3, #0\n"
-                     "0:\n"
+    __asm__ volatile(GENN_DEPTHWISE_FOURS
                      "ldrd r12, r11, [r2]\n"
                      "add r4, r11, r3, lsl #1\n"
                      "ldm r4, {r4-r7}\n"
@@ -271,12 +276,7 @@ GENN_NAKED void genn_depthwise_channels_s16(GENN_REGISTER const int16_t *const *
                      "add r8, r8, r3\n"
                      "str r4, [r8]\n"
                      "str r6, [r8, #4]\n"
-                     "adds r3, r3, #8\n"
-                     "ldm sp, {r0, r2, r4}\n"
-                     "cmp r3, r4\n"
-                     "blt 0b\n"
-                     "add sp, sp, #12\n"
-                     "pop {r4-r11, pc}\n");
+                     GENN_DEPTHWISE_NEXT("8"));
 }
 #else
 GENN_INLINE void genn_depthwise_channels_s16(const int16_t *const *taps, const int16_t *w,

@@ -93,7 +93,7 @@ class DepthwiseAny(Kernel):
 
     def pack(self, four: np.ndarray) -> np.ndarray:
         """The weights (n, 4, taps) of four channels each as the kernel has them."""
-        raise NotImplementedError
+        raise NotImplementedError(self.name)
 
 
 @register

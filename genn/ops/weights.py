@@ -59,8 +59,8 @@ def prepare(
 def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
     """Choose how weights are stored: dense, zeros left out, or by an N:M pattern that they have (``nm``).
 
-    Auto takes what is fastest or, where flash is the goal, smallest; where both count, zeros left out although it may
-    take CLOSE longer.  ``always``: the best of what leaves zeros out.
+    Auto takes what is fastest or, where flash is the goal, smallest; where both count, the smallest of what takes
+    CLOSE to as long as dense, if that is fastest.  ``always``: the best of what leaves zeros out.
     """
     from genn.kernels import goal_of, nm, sparse_cost  # the kernels' modules import this one
 
@@ -68,21 +68,25 @@ def decide_sparse(node: Node, graph: Graph, mode: str) -> None:
     q["sparse"], q["nm"] = False, ""
     if mode == "never" or q.get("split"):
         return
-    w, flash = q["w"], goal.optimize == "flash"
-    dense_bytes = w.size * NP_DTYPE[graph.scheme].itemsize
+    w = q["w"]
     found = nm.patterns(w) if nm.runs(node, graph, goal) else []
-    if flash:
-        costs: dict[str, float] = {name: nm.stored_bytes(w, name, graph.scheme, goal) for name in found}
-        costs |= {"dense": dense_bytes, "gaps": _gaps_bytes(node, graph)}
+
+    def size(form: str) -> float:
+        if form in found:
+            return nm.stored_bytes(w, form, graph.scheme, goal)
+        return _gaps_bytes(node, graph) if form == "gaps" else w.size * NP_DTYPE[graph.scheme].itemsize
+
+    if goal.optimize == "flash":
+        costs = {form: size(form) for form in (*found, "dense", "gaps")}
     else:
         costs = sparse_cost.cycles(node, graph, goal, w, found)
     if mode == "always" or (found and goal.only):  # the one kernel of a test takes what it can
         del costs["dense"]
     if found and goal.only:
         del costs["gaps"]
-    if goal.optimize == "balanced" and "dense" in costs and _gaps_bytes(node, graph) < dense_bytes:
-        costs["dense"] *= CLOSE
     best = min(costs, key=lambda form: costs[form])
+    if best == "dense" and goal.optimize == "balanced":
+        best = min((form for form in costs if costs[form] <= CLOSE * costs["dense"]), key=size)
     if best == "gaps" and not math.isfinite(_gaps_bytes(node, graph)):
         best = "dense"
     q["sparse"], q["nm"] = best != "dense", best if best in found else ""

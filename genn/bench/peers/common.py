@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from genn.api import Model
 
 MORE = (0, 256, 512, 1024, 2048, 4096, 8192, 16384)  # bytes of arena
-BUDGET = 10**10  # instructions of one inference: ten times what slow libraries take for large networks
+BUDGET = 10**10  # instructions of one inference; the usual budget is of our networks, whose MACs it knows
 Convert = Callable[[np.ndarray], np.ndarray]
 
 
